@@ -1,0 +1,120 @@
+"""The running event loop, asyncio's or trio's, behind the same few verbs.
+
+Law: starts tasks, timers and callbacks, and tells the time. Knows nothing of streams.
+
+anyio has no way to start a task outside a task group, hence this module. It never imports
+trio: where trio runs, it has been imported.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import trio
+
+Cancel: TypeAlias = Callable[[], object]
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Loop(Protocol):
+    """One running event loop."""
+
+    def time(self) -> float:
+        """Return the loop's own clock, in seconds."""
+        ...  # pragma: no cover
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop's next turn. From the loop's own thread only."""
+        ...  # pragma: no cover
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
+        """Call back at a time of the loop's clock; return what prevents it."""
+        ...  # pragma: no cover
+
+    def wake(self, callback: Callable[[], None]) -> None:
+        """Call back soon; from any thread or signal handler. A loop that is over doesn't."""
+        ...  # pragma: no cover
+
+    def spawn(self, work: Work, context: Context) -> Cancel:
+        """Start a task in that context; return what cancels it."""
+        ...  # pragma: no cover
+
+
+def current_loop() -> Loop:
+    """Return the event loop that runs the calling task.
+
+    Raises:
+        RuntimeError: Neither asyncio nor trio is running here.
+    """
+    trio_lowlevel = sys.modules.get("trio.lowlevel")
+    if trio_lowlevel is not None and trio_lowlevel.in_trio_task():
+        return TrioLoop()
+    return AsyncioLoop()
+
+
+class AsyncioLoop:
+    """asyncio's running loop, or uvloop's."""
+
+    __slots__ = ("_context", "_loop", "_tasks", "time")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Timers would otherwise run in, and keep alive, the context of whoever set them.
+        self._context = Context()
+        self.time = self._loop.time
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback, context=self._context)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
+        return self._loop.call_at(when, callback, context=self._context).cancel
+
+    def wake(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, context=self._context)
+
+    def spawn(self, work: Work, context: Context) -> Cancel:
+        task = self._loop.create_task(work(), context=context)
+        self._tasks.add(task)  # the loop itself refers to its tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+        return task.cancel
+
+
+class TrioLoop:
+    """trio's running loop. Tasks are system tasks: they end with the run, and never fail."""
+
+    __slots__ = ("_token", "_trio", "time")
+
+    def __init__(self) -> None:
+        self._trio = sys.modules["trio"]
+        self._token: trio.lowlevel.TrioToken = self._trio.lowlevel.current_trio_token()
+        self.time: Callable[[], float] = self._trio.current_time
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._token.run_sync_soon(callback)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
+        async def alarm() -> None:
+            await self._trio.sleep_until(when)
+            callback()
+
+        return self.spawn(alarm, Context())
+
+    def wake(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._token.run_sync_soon(callback)
+
+    def spawn(self, work: Work, context: Context) -> Cancel:
+        scope: trio.CancelScope = self._trio.CancelScope()
+
+        async def task() -> None:
+            with scope:
+                await work()
+
+        self._trio.lowlevel.spawn_system_task(task, context=context)
+        return scope.cancel

@@ -1,0 +1,112 @@
+"""The inbox: the request's side of a stream, read once and lost never.
+
+Law: the only reader of the server's `receive`. Knows nothing of responses, pings or time.
+
+Why one reader: some servers tell a disconnect once, to one waiter, others hand a second
+waiter empty duplicates. Why nothing is awaited before the server's own `receive`: Starlette's
+`request.is_disconnected()` asks in a cancelled scope, and would never hear.
+"""
+
+from collections import deque
+
+import anyio
+
+from ._asgi import DISCONNECT, REQUEST, Message, Receive
+
+
+class Inbox:
+    """Wraps a server's `receive`; what the app learns, the stream learns."""
+
+    __slots__ = ("_ahead", "_deaf", "_more_body", "_news", "_reading", "_receive", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._reading = False
+        self._ahead: deque[Message] | None = None
+        self._news: anyio.Event | None = None
+        self._more_body: bool | None = None
+        self._deaf = False
+        self.gone = False
+
+    def on_disconnect(self) -> None:
+        """Hear that the client has left."""
+        raise NotImplementedError
+
+    async def receive(self) -> Message:
+        """Give the app its next message: the app's own `receive`."""
+        while True:
+            if self._ahead:
+                return self._ahead.popleft()
+            if self.gone:
+                return {"type": DISCONNECT}
+            if not self._reading:
+                return await self._read()
+            await self._next_news()
+
+    async def _read(self) -> Message:
+        self._reading = True
+        try:
+            message = await self._receive()
+        finally:
+            self._reading = False
+            self._tell()
+        self._learn(message)
+        return message
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether nobody listens, and no more of the request's body is known to come."""
+        return not (self._reading or self.gone or self._deaf or self._more_body)
+
+    async def read_ahead(self) -> None:
+        """Listen for the disconnect in the app's place; keep what else comes for the app.
+
+        Never goes on behind a message that has `more_body`: the pace of an upload is the
+        app's. The caller has called `begin_reading`.
+        """
+        try:
+            while not (self.gone or self._deaf or self._more_body):
+                # A body that goes on after its end comes from a server, or a test, that
+                # answers at once for ever.
+                self._deaf = self._more_body is False
+                message = await self._receive()
+                self._learn(message)
+                if not self.gone:
+                    self._keep(message)
+                self._tell()
+        except Exception:  # the app meets the server's error when it asks itself
+            self._deaf = True
+        finally:
+            self.stop_reading()
+
+    def begin_reading(self) -> None:
+        """Take the reader's place, from now on and not from the task's first step."""
+        self._reading = True
+
+    def stop_reading(self) -> None:
+        """Give the reader's place up."""
+        self._reading = False
+        self._tell()
+
+    def _keep(self, message: Message) -> None:
+        if self._ahead is None:
+            self._ahead = deque()
+        self._ahead.append(message)
+
+    def _learn(self, message: Message) -> None:
+        kind = message.get("type")
+        if kind == REQUEST:
+            self._more_body = bool(message.get("more_body", False))
+        elif kind == DISCONNECT and not self.gone:
+            self.gone = True
+            self.on_disconnect()
+
+    async def _next_news(self) -> None:
+        if self._news is None:
+            self._news = anyio.Event()
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None

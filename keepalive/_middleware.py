@@ -1,0 +1,183 @@
+"""The middleware: ASGI's entry, and the owner of what its streams have in common.
+
+Law: holds configuration, no stream. Knows no bytes and no clock.
+"""
+
+import difflib
+import logging
+from collections.abc import Callable
+from typing import TypeAlias, final
+
+from typing_extensions import Unpack
+
+from ._abort import AbortController, AbortSignal
+from ._asgi import ASGIApp, Receive, Scope, Send
+from ._observe import Observer, StopReason
+from ._policy import Policy, PolicyOptions
+from ._routes import RouteFunction, RouteMap, Routes
+from ._stream import SCOPE_KEY, Stream, Surroundings
+
+AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
+Subscribe: TypeAlias = Callable[[Callable[[], None]], object]
+
+
+@final
+class KeepaliveMiddleware:
+    """Keeps the streaming responses of an ASGI app alive while the app is silent.
+
+    Pure ASGI: the app runs in the caller's own task and context, its bytes go on unchanged,
+    its exceptions come out bare. Responses that are no streams, websockets and lifespan pass
+    through untouched. Belongs inside a compressing middleware, not around it.
+
+    Args:
+        app: Any ASGI 3 app.
+        interval: Seconds that a stream may stay silent; default 15.
+        routes: Another policy for some paths. A mapping from path patterns (`/events`,
+            `/chat/{thread}`, `/files/{path:path}`; the first that matches wins) or a callable
+            that is given the scope; to a `Policy`, to an interval in seconds (the same policy
+            otherwise), or to `None`: hands off. Unmatched paths get the middleware's own
+            policy. Patterns match `scope["path"]` less `root_path`. A callable that fails is
+            logged, and the middleware's own policy is used.
+        abort: A signal that stops the pings of all streams; or a callable that is given the
+            scope of each stream as it starts, and returns that stream's own signal or `None`.
+        on_shutdown: The owner's "call me back" function. It is called once, before the first
+            stream opens, with a callback that takes nothing and may be called from any
+            thread or signal handler, any number of times: `shutdown`.
+        observer: Is given a fact when a stream starts, for each ping, and when it ends.
+        **policy: Every other field of `Policy`, by name.
+
+    Raises:
+        ValueError: A value is out of range; the message names field, rule and value.
+        TypeError: A value is of the wrong type, or an option is unknown.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_around",
+        "_routes",
+        "_stops",
+        "_subscribe",
+        "_warned",
+        "app",
+    )
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        interval: float = 15.0,
+        *,
+        routes: RouteMap | RouteFunction | None = None,
+        abort: AbortSignal | AbortFunction | None = None,
+        on_shutdown: Subscribe | None = None,
+        observer: Observer | None = None,
+        **policy: Unpack[PolicyOptions],
+    ) -> None:
+        for name, value in {"on_shutdown": on_shutdown, "observer": observer}.items():
+            if not (value is None or callable(value)):
+                raise TypeError(f"{name} must be callable or None, got {value!r}")
+        if not callable(app):
+            raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
+        _check_options(policy)
+        self.app = app
+        self._routes = Routes(Policy(interval=interval, **policy), routes)
+        self._subscribe = [on_shutdown] if on_shutdown is not None else []
+        self._warned: set[str] = set()
+        self._stops = AbortController()
+        self._around = Surroundings(
+            stops=self._stops.signal,
+            own_signal=self._follow(abort),
+            observer=observer,
+            before_stream=self._subscribe_once,
+            warn_compressed=self._warn_compressed,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        choice = self._routes.choose(scope)
+        stream = Stream(self._around, choice, scope, receive, send)
+        if choice.policy is None:
+            stream.step_aside()
+        if choice.policy is not None and scope.get("method") != "HEAD":
+            receive, send = stream.receive, stream.send
+        scope[SCOPE_KEY] = stream
+        try:
+            await self.app(scope, receive, send)
+        except BaseException as error:
+            stream.close(StopReason.APP_FAILED, error)
+            raise
+        stream.close(StopReason.COMPLETED)
+
+    def shutdown(self) -> None:
+        """Stop the pings of all streams, now and from now on: the owner is shutting down.
+
+        From any thread or signal handler, any number of times. Never blocks. The responses
+        themselves stay the app's.
+        """
+        self._stops.abort(StopReason.SHUTDOWN)
+
+    def _subscribe_once(self) -> None:
+        # `pop` is atomic: of two threads with a first stream each, one subscribes.
+        while self._subscribe:
+            try:
+                self._subscribe.pop()(self.shutdown)
+            except IndexError:
+                return
+            except Exception:
+                logging.getLogger("keepalive").exception("on_shutdown raised")
+
+    def _follow(self, abort: object) -> AbortFunction:
+        """Return what gives each stream its own signal; follow a shared one here."""
+        if abort is None:
+            return _no_signal
+        if isinstance(abort, AbortSignal):
+            stops = self._stops
+            abort.add_callback(lambda: stops.abort(StopReason.ABORTED))
+            return _no_signal
+        if not callable(abort):
+            hint = "; give its .signal" if isinstance(abort, AbortController) else ""
+            raise TypeError(
+                f"abort must be an AbortSignal, a callable or None, got {abort!r}{hint}"
+            )
+        return _checked(abort)
+
+    def _warn_compressed(self, route: str) -> None:
+        if route not in self._warned:
+            self._warned.add(route)
+            logging.getLogger("keepalive").warning(
+                "a compressed stream can't be kept alive: put KeepaliveMiddleware inside "
+                "the compressing middleware",
+                extra={"route": route},
+            )
+
+
+def _no_signal(_: Scope) -> None:
+    return None
+
+
+def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
+    def own_signal(scope: Scope) -> AbortSignal | None:
+        try:
+            signal = abort(scope)
+            if signal is None or isinstance(signal, AbortSignal):
+                return signal
+            raise TypeError(f"abort must return an AbortSignal or None, got {signal!r}")
+        except Exception:
+            extra = {"path": scope["path"]}
+            logging.getLogger("keepalive").exception("the abort callable failed", extra=extra)
+            return None
+
+    return own_signal
+
+
+def _check_options(options: PolicyOptions) -> None:
+    own = ("interval", "routes", "abort", "on_shutdown", "observer")
+    known = [*own, *PolicyOptions.__annotations__]
+    for name in options:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise TypeError(
+                f"KeepaliveMiddleware has no option {name!r}; the nearest is {nearest!r}"
+            )

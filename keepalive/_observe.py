@@ -1,0 +1,115 @@
+"""What can be seen of a stream: facts, reasons and log records.
+
+Law: frozen facts, handed to a function. Knows no clock, no event loop and no ASGI.
+"""
+
+import logging
+from dataclasses import dataclass, fields
+from enum import StrEnum, unique
+from typing import Final, Protocol, TypeAlias, final
+
+from ._policy import Policy
+
+LOGGER: Final = logging.getLogger("keepalive")
+
+
+@final
+@unique
+class StopReason(StrEnum):
+    """Why the pings of a stream have stopped: the first thing that happened."""
+
+    COMPLETED = "completed"
+    """The app sent its last body message, or returned."""
+    DISCONNECTED = "disconnected"
+    """`receive()` said `http.disconnect`, whoever asked; or a send raised `OSError`."""
+    ABORTED = "aborted"
+    """The abort signal, or `KeepaliveStream.abort`."""
+    SHUTDOWN = "shutdown"
+    """The owner: `on_shutdown`'s callback or `KeepaliveMiddleware.shutdown`."""
+    WRITE_FAILED = "write_failed"
+    """A ping's own send raised something else than `OSError`."""
+    APP_FAILED = "app_failed"
+    """The app raised, or was cancelled from outside."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted:
+    """A response has started that will be kept alive.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        media_type: The response's, in lower case and without parameters.
+        policy: The policy that its route was given.
+    """
+
+    path: str
+    media_type: str
+    policy: Policy
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingSent:
+    """A ping was handed to the server.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        count: How many pings the stream has had, this one included.
+        payload: The bytes that were sent.
+    """
+
+    path: str
+    count: int
+    payload: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded:
+    """A stream is over: the last body message was sent, the client left, or the app ended.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        reason: Why its pings stopped. After an abort, say, the app may have gone on.
+        pings: How many pings were sent.
+        duration: Seconds from the response's start to now.
+        bytes_sent: Body bytes handed to the server, pings included.
+        error: What was raised, with `APP_FAILED`, `WRITE_FAILED` and, from a send,
+            `DISCONNECTED`. A cancellation of the app's call stands here too.
+    """
+
+    path: str
+    reason: StopReason
+    pings: int
+    duration: float
+    bytes_sent: int
+    error: BaseException | None = None
+
+
+Fact: TypeAlias = StreamStarted | PingSent | StreamEnded
+
+
+class Observer(Protocol):
+    """Any callable that takes one fact. It is called in the request's own context.
+
+    It must be quick and must not block: it runs in the event loop. What it raises is
+    logged, and harms no stream.
+    """
+
+    def __call__(self, event: Fact, /) -> object:
+        """Take a fact."""
+        ...  # pragma: no cover
+
+
+def report(observer: Observer | None, fact: Fact) -> None:
+    """Log a fact, and hand it to the observer. Never raises an `Exception`."""
+    if type(fact) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):
+        message = "stream started" if type(fact) is StreamStarted else "stream ended"
+        extra = {item.name: getattr(fact, item.name) for item in fields(fact)}
+        LOGGER.debug(message, extra=extra)
+    if observer is not None:
+        try:
+            observer(fact)
+        except Exception:
+            LOGGER.exception("the observer raised", extra={"path": fact.path})

@@ -1,0 +1,167 @@
+"""Policy: how one kind of stream is kept alive, and the arithmetic of its times.
+
+Law: values and plain functions, valid once built. Knows no clock, no event loop and no ASGI.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, TypedDict, final
+
+from ._frames import Boundary, Ping
+
+Pacing: TypeAlias = Literal["idle", "steady"]
+Placed: TypeAlias = tuple[Ping, Boundary]
+
+EVENT_STREAM: Final = "text/event-stream"
+
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The fields of `Policy` that `KeepaliveMiddleware` takes by name, but `interval`."""
+
+    pacing: Pacing
+    first: float | None
+    ping: Ping
+    formats: Mapping[str, Ping]
+    headers: bool
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a stream is kept alive. An immutable value, checked when it is built.
+
+    Attributes:
+        interval: Seconds; how long a stream may stay silent. Default 15, which clears every
+            idle limit of 20 s and more; above 0 and finite.
+        pacing: `"idle"` (default): ping after `interval` seconds in which nothing was sent;
+            the app's own bytes count. `"steady"`: ping every `interval` seconds whatever the
+            app sends, on a fixed grid from the first ping; what was missed is left out.
+        first: Seconds from the response's start to the first ping; 0: at once, for proxies
+            that hold the headers back until the first body byte. Default `None`: `interval`.
+            In idle pacing bytes of the app's own take the first ping's place.
+        ping: What is injected into `text/event-stream`. Default `Ping.event()`.
+        formats: Further media types and their pings, opt-in: for example
+            `{"application/x-ndjson": Ping.space()}`. Default none.
+        headers: Whether a stream that is kept alive gets `X-Accel-Buffering: no` and
+            `Cache-Control: no-cache, no-transform`, each only where the app set none.
+            Default `True`.
+
+    Raises:
+        ValueError: A value is out of range; the message names field, rule and value.
+        TypeError: A value is of the wrong type; the message names field, rule and value.
+    """
+
+    interval: float = 15.0
+    pacing: Pacing = "idle"
+    first: float | None = None
+    ping: Ping = Ping.event()
+    formats: Mapping[str, Ping] = field(default_factory=dict, hash=False)
+    headers: bool = True
+    _pings: Mapping[bytes, Placed] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("interval", seconds("interval", self.interval))
+        if self.first is not None:
+            put("first", seconds("first", self.first, zero="at once"))
+        if self.pacing not in ("idle", "steady"):
+            raise ValueError(f'pacing must be "idle" or "steady", got {self.pacing!r}')
+        if not isinstance(self.headers, bool):
+            raise TypeError(f"headers must be True or False, got {self.headers!r}")
+        put("formats", MappingProxyType(_formats(self.formats)))
+        put("_pings", _placed({EVENT_STREAM: _ping(self.ping), **self.formats}))
+
+    def placed_ping(self, media_type: bytes) -> Placed | None:
+        """Return the ping for a media type, and the boundary it needs there.
+
+        `None` for a type that is not to be touched.
+        """
+        return self._pings.get(media_type)
+
+    @property
+    def slack(self) -> float:
+        """Seconds a ping may come early, to be sent together with others."""
+        return 0.02 * self.interval
+
+    def first_at(self, start: float) -> float:
+        """Return the time of the first ping of a stream that starts at `start`."""
+        return start + (self.interval if self.first is None else self.first)
+
+    def idle_due(self, last_sent: float, first_at: float) -> float:
+        """Return when a silence that began at `last_sent` has lasted long enough."""
+        return max(last_sent + self.interval, first_at)
+
+    def steady_next(self, first_at: float, now: float) -> float:
+        """Return the first time of the grid from `first_at` that is later than `now`."""
+        # A millionth of an interval, so that rounding can't name the same time twice.
+        beats = math.floor((now - first_at) / self.interval + 1e-6) + 1
+        return first_at + max(beats, 0) * self.interval
+
+
+def seconds(name: str, value: object, *, zero: str | None = None) -> float:
+    """Return a duration as `float`.
+
+    Args:
+        name: The field, for the message.
+        value: What was given.
+        zero: What 0 means; `None` where it means nothing.
+
+    Raises:
+        ValueError: Not finite, negative, or a 0 that means nothing.
+        TypeError: No number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0 or (number == 0 and zero is None):
+        rule = "above 0" if zero is None else f"0 ({zero}) or above"
+        raise ValueError(f"{name} must be {rule} and finite (seconds), got {value!r}")
+    return number
+
+
+def _ping(ping: object) -> Ping:
+    if not isinstance(ping, Ping):
+        raise TypeError(f"ping must be a Ping, got {ping!r}")
+    if ping.is_spaces:
+        raise ValueError(
+            f"ping must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
+            f"name, got {ping!r}"
+        )
+    return ping
+
+
+def _formats(formats: object) -> dict[str, Ping]:
+    if not isinstance(formats, Mapping):
+        raise TypeError(f"formats must map media types to pings, got {formats!r}")
+    checked: dict[str, Ping] = {}
+    for name, ping in formats.items():
+        if not isinstance(name, str):
+            raise TypeError(f"formats: a media type must be str, got {name!r}")
+        media_type = name.strip().lower()
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise ValueError(
+                f"formats: a media type must be type/subtype with no parameters, got {name!r}"
+            )
+        if media_type == EVENT_STREAM:
+            raise ValueError(f"formats: {name!r} has its own field, ping, got {ping!r}")
+        if not isinstance(ping, Ping):
+            raise TypeError(f"formats: {name!r} must be given a Ping, got {ping!r}")
+        checked[media_type] = ping
+    return checked
+
+
+def _placed(pings: Mapping[str, Ping]) -> dict[bytes, Placed]:
+    return {
+        media_type.encode(): (ping, ping.boundary_in(media_type))
+        for media_type, ping in pings.items()
+    }

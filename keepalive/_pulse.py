@@ -1,0 +1,286 @@
+"""The pulse: the sends of one open stream, the app's and its pings'.
+
+Law: data first; a ping only where it may stand, never beside another send. Knows no request,
+no signal and no other stream; why it stops is its owner's affair.
+"""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Final, Protocol
+
+import anyio
+from typing_extensions import Buffer
+
+from ._asgi import BODY, PATH_SEND, ZERO_COPY_SEND, Message, Send
+from ._backend import Cancel
+from ._frames import BomFilter, Position
+from ._heart import Entry, Heart
+from ._observe import LOGGER, StopReason
+from ._policy import Placed, Policy
+
+ROUNDING: Final = 1e-9
+"""Seconds within which two sums of the same times may differ."""
+
+
+class Owner(Protocol):
+    """What a pulse asks of its stream."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has stopped the stream."""
+        ...  # pragma: no cover
+
+    def attend(self) -> None:
+        """See that somebody listens for the disconnect."""
+        ...  # pragma: no cover
+
+    def heed(self) -> None:
+        """See what the signals say."""
+        ...  # pragma: no cover
+
+    def pinged(self, count: int, payload: bytes) -> None:
+        """Take note of a ping."""
+        ...  # pragma: no cover
+
+    def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
+        """Stop the pings."""
+        ...  # pragma: no cover
+
+    def end(self, reason: StopReason, error: BaseException | None = None) -> None:
+        """Stop the pings: the stream is over."""
+        ...  # pragma: no cover
+
+
+class Pulse:
+    """Passes the app's messages on, and sends a ping when they fail to come."""
+
+    __slots__ = (
+        "_bom",
+        "_boundary",
+        "_cancel",
+        "_due",
+        "_entry",
+        "_first_at",
+        "_gate",
+        "_last_sent",
+        "_looked_at",
+        "_owner",
+        "_ping",
+        "_pinging",
+        "_policy",
+        "_position",
+        "_send",
+        "_sending",
+        "_time",
+        "bytes_sent",
+        "context",
+        "count",
+        "finishing",
+        "heart",
+        "slack",
+        "started",
+    )
+
+    def __init__(self, owner: Owner, send: Send, policy: Policy, placed: Placed) -> None:
+        self._owner = owner
+        self._send = send
+        self._policy = policy
+        self._ping, self._boundary = placed
+        self._position = Position()
+        self._bom: BomFilter | None = None
+        self._gate: anyio.Event | None = None
+        self._entry: Entry | None = None
+        self._cancel: Cancel | None = None
+        self._due = False  # a ping waits for the app: for a boundary, or behind its send
+        self._pinging = False
+        self._sending = 0
+        self.finishing = False  # the last body message has been handed to the server
+        self.bytes_sent = 0
+        self.count = 0
+        self.slack = policy.slack
+        self.context = copy_context()
+        self.heart = Heart.current()
+        self._time: Callable[[], float] = self.heart.loop.time
+        self.started = self._looked_at = self._time()
+        self._first_at = policy.first_at(self.started)
+        self._last_sent = self._first_at - policy.interval
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the response's start."""
+        return self._time() - self.started
+
+    async def begin(self) -> None:
+        """Start beating; a first ping that is to come at once comes here."""
+        at_once = self._first_at <= self.started
+        first_look = self._first_at + (self._policy.interval if at_once else 0.0)
+        self._entry = self.heart.add(self, first_look)
+        if at_once and self._may_ping():
+            await self._send_ping()
+
+    def rest(self) -> None:
+        """Stop beating."""
+        self._due = False
+        if self._entry is not None:
+            self.heart.remove(self._entry)
+            self._entry = None
+
+    def cancel(self) -> None:
+        """Give up a ping that is still being sent."""
+        if self._cancel is not None:
+            self._cancel()
+
+    async def send(self, message: Message) -> None:
+        """Pass on a message of the app's, and a ping that has waited for it."""
+        while self._pinging:
+            await self._ping_over()
+        message, size = self._pass(message)
+        self._sending += 1
+        try:
+            await self._send(message)
+        except BaseException as error:
+            self._position.lose()  # it may have been written, or not
+            if isinstance(error, OSError):
+                self._owner.end(StopReason.DISCONNECTED, error)
+            raise
+        finally:
+            self._sending -= 1
+        if size:
+            self.bytes_sent += size
+            self._last_sent = self._time()
+        if self.finishing:
+            self._owner.end(StopReason.COMPLETED)
+        elif self._due and self._may_ping():
+            await self._send_ping()
+
+    def _pass(self, message: Message) -> tuple[Message, int]:
+        """Note what a message does to the stream; return what to send, and its body's size."""
+        kind = message.get("type")
+        if kind == BODY:
+            body = _bytes_of(message.get("body", b""))
+            self.finishing |= not message.get("more_body", False)
+            if body is None:
+                self._position.lose()
+                return message, 0
+            if self._bom is not None and (body or self.finishing):
+                body = self._without_bom(self._bom, body)
+                message = {**message, "body": body}
+            if body:
+                self._position.feed(body)
+            return message, len(body)
+        if kind == PATH_SEND:
+            self.finishing = True
+        elif kind == ZERO_COPY_SEND:
+            self._position.lose()
+            self.finishing |= not message.get("more_body", False)
+        return message, 0
+
+    def _without_bom(self, bom: BomFilter, body: bytes) -> bytes:
+        body, decided = bom.feed(body, more=not self.finishing)
+        if decided:
+            self._bom = None
+            self._position.leave_head()
+        return body
+
+    def look(self, when: float, now: float) -> tuple[bool, float]:
+        """Tell the heart whether a ping is due, and when to look again."""
+        self._owner.attend()
+        policy = self._policy
+        if policy.pacing == "steady":
+            self._looked_at = now
+            return True, policy.steady_next(self._first_at, max(when, now))
+        due = policy.idle_due(self._last_sent, self._first_at)
+        if due > when + ROUNDING:
+            return False, due
+        self._looked_at = now
+        return True, now + policy.interval
+
+    def say(self) -> None:
+        """Send the ping that was due at the last look, now or as soon as it may stand."""
+        if self._wanted():
+            if self._may_ping():
+                self._cancel = self.heart.loop.spawn(self._ping_alone, self.context)
+            else:
+                self._due = True
+
+    def heed(self) -> None:
+        """See what the signals say."""
+        self._owner.heed()
+
+    def _wanted(self) -> bool:
+        """Whether the ping of the last look is still wanted.
+
+        Not while the one before it is still being sent; in idle pacing, not if the app has
+        sent or is sending. What takes longer than the slack to send isn't silence either.
+        """
+        if self._pinging:
+            return False
+        if self._policy.pacing == "steady":
+            return True
+        due = self._policy.idle_due(self._last_sent, self._first_at)
+        return not self._sending and due <= self._looked_at + self.slack
+
+    def _may_ping(self) -> bool:
+        return (
+            not (self._pinging or self._sending or self.finishing)
+            and self._owner.alive
+            and self._position.stands_at(self._boundary)
+        )
+
+    async def _ping_alone(self) -> None:
+        """Ping in a task of its own; things may have changed since it was started."""
+        if self._wanted():
+            if self._may_ping():
+                await self._send_ping()
+            else:
+                self._due = True
+        self._cancel = None
+
+    async def _send_ping(self) -> None:
+        self._due = False
+        self._pinging = True
+        payload = self._payload()
+        if self._bom is None and self._position.untouched:
+            self._bom = BomFilter()
+        try:
+            await self._send({"type": BODY, "body": payload, "more_body": True})
+        except OSError as error:
+            self._owner.end(StopReason.DISCONNECTED, error)
+        except Exception as error:  # the app meets its own error at its own next send
+            self._owner.stop(StopReason.WRITE_FAILED, error)
+        else:
+            self._note_ping(payload)
+        finally:
+            self._pinging = False
+            if self._gate is not None:
+                self._gate.set()
+                self._gate = None
+
+    def _payload(self) -> bytes:
+        try:
+            return self._ping.frame(self._position.newline)
+        except Exception:
+            LOGGER.exception("a ping's callable failed")
+            return self._ping.payload
+
+    def _note_ping(self, payload: bytes) -> None:
+        now = self._time()
+        # Counted from the look, unless it took long: the next ping is an interval after
+        # this one was due, not an interval and a little.
+        early = now - self._looked_at <= self.slack
+        self._last_sent = self._looked_at if early else now
+        self.count += 1
+        self.bytes_sent += len(payload)
+        self._owner.pinged(self.count, payload)
+
+    async def _ping_over(self) -> None:
+        if self._gate is None:
+            self._gate = anyio.Event()
+        await self._gate.wait()
+
+
+def _bytes_of(body: object) -> bytes | None:
+    """Return a body as `bytes`; `None` where the server must tell the app what it thinks."""
+    if type(body) is bytes:
+        return body
+    return memoryview(body).tobytes() if isinstance(body, Buffer) else None

@@ -1,0 +1,112 @@
+"""Routes: which policy a path gets.
+
+Law: a path in, a policy out. Knows no clock, no event loop and no stream.
+
+Source of the pattern syntax: Starlette, "Routing", path parameters.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+from ._asgi import Scope
+from ._policy import Policy
+
+RouteValue: TypeAlias = Policy | float | None
+RouteMap: TypeAlias = Mapping[str, RouteValue]
+RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+
+
+class Choice(NamedTuple):
+    """The policy for a request (`None`: hands off), and the route that named it."""
+
+    policy: Policy | None
+    route: str
+
+
+class Routes:
+    """Chooses a policy for each request; fixed once built."""
+
+    __slots__ = ("_choices", "_default", "_function", "_pattern")
+
+    def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
+        self._default = Choice(default, "*")
+        self._function: RouteFunction | None = None
+        self._choices: tuple[Choice, ...] = ()
+        if isinstance(routes, Mapping):
+            self._choices = tuple(
+                Choice(_resolved(default, f"routes[{path!r}]", value), path)
+                for path, value in routes.items()
+            )
+            # One alternation, tried in order: the first route that matches wins.
+            self._pattern = re.compile("|".join(f"({_regex(path)})" for path in routes))
+        elif routes is None or callable(routes):
+            self._function = routes
+        else:
+            raise TypeError(f"routes must be a mapping, a callable or None, got {routes!r}")
+
+    def choose(self, scope: Scope) -> Choice:
+        """Return the policy for a request.
+
+        A callable that fails is logged, and the default policy is used: a mistake in the
+        configuration of one request must not cost it its stream.
+        """
+        if self._choices:
+            match = self._pattern.fullmatch(_route_path(scope))
+            return self._choices[(match.lastindex or 0) - 1] if match else self._default
+        if self._function is None:
+            return self._default
+        try:
+            value = self._function(scope)
+            return Choice(_resolved(self._default.policy, "routes", value), "*")
+        except Exception:
+            logging.getLogger("keepalive").exception(
+                "the routes callable failed", extra={"path": scope.get("path")}
+            )
+            return self._default
+
+
+def _resolved(default: Policy | None, name: str, value: object) -> Policy | None:
+    if value is None or isinstance(value, Policy):
+        return value
+    try:
+        return replace(default or Policy(), interval=value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be a Policy, an interval in seconds or None: {error}"
+        ) from None
+
+
+def _route_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _regex(path: object) -> str:
+    """Return the regular expression of a path pattern, without capturing groups."""
+    if not isinstance(path, str):
+        raise TypeError(f"routes: a path must be str, got {path!r}")
+    if not path.startswith("/"):
+        raise ValueError(f"routes: a path must start with '/', got {path!r}")
+    literal, *rest = _PARAMETER.split(path)
+    parts, names = [re.escape(literal)], set[str]()
+    for parameter, text in zip(rest[::2], rest[1::2], strict=True):
+        name, _, convertor = parameter.partition(":")
+        if not name.isidentifier() or convertor not in ("", "path"):
+            raise ValueError(
+                f"routes: a parameter must be {{name}} or {{name:path}}, got {path!r}"
+            )
+        if name in names:
+            raise ValueError(f"routes: {name!r} must be named once, got {path!r}")
+        names.add(name)
+        parts += [r"[\s\S]*" if convertor else r"[^/]+", re.escape(text)]
+    if any(brace in text for text in (literal, *rest[1::2]) for brace in "{}"):
+        raise ValueError(f"routes: braces must be closed and not nested, got {path!r}")
+    return "".join(parts)
