@@ -23,8 +23,9 @@ Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 class Loop(Protocol):
     """One running event loop."""
 
-    def time(self) -> float:
-        """Return the loop's own clock, in seconds."""
+    @property
+    def time(self) -> Callable[[], float]:
+        """The loop's own clock, in seconds."""
         ...  # pragma: no cover
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -93,7 +94,7 @@ class TrioLoop:
     def __init__(self) -> None:
         self._trio = sys.modules["trio"]
         self._token: trio.lowlevel.TrioToken = self._trio.lowlevel.current_trio_token()
-        self.time: Callable[[], float] = self._trio.current_time
+        self.time = self._trio.current_time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._token.run_sync_soon(callback)

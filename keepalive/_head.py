@@ -6,10 +6,12 @@ Sources: ASGI "Response Start"; RFC 9110, sections 6.4.1, 8.3, 8.4 and 8.6.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ._asgi import Message
 from ._policy import Placed, Policy
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 ANTI_BUFFERING: Final = (
     (b"x-accel-buffering", b"no"),
@@ -39,8 +41,8 @@ def judge(message: Message, policy: Policy) -> Verdict:
     """
     try:
         status = message["status"]
-        headers = message.get("headers", ())
-        if not isinstance(headers, list | tuple):  # a generator, to be read once
+        headers: Headers = message.get("headers", ())
+        if not isinstance(headers, list):  # a generator, say, to be read once
             headers = list(headers)
             message = {**message, "headers": headers}
         content_type = _find(headers, b"content-type")
@@ -59,14 +61,14 @@ def judge(message: Message, policy: Policy) -> Verdict:
         return Verdict(None, message)
 
 
-def _find(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+def _find(headers: Headers, wanted: bytes) -> bytes:
     for name, value in headers:
         if len(name) == len(wanted) and name.lower() == wanted:
             return value
     return b""
 
 
-def _with_anti_buffering(message: Message, headers: Sequence[tuple[bytes, bytes]]) -> Message:
+def _with_anti_buffering(message: Message, headers: Headers) -> Message:
     present = {name.lower() for name, _ in headers}
     added = [pair for pair in ANTI_BUFFERING if pair[0] not in present]
     return {**message, "headers": [*headers, *added]}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, TypedDict, final
+from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
 from ._frames import Boundary, Ping
 
@@ -60,7 +60,7 @@ class Policy:
     pacing: Pacing = "idle"
     first: float | None = None
     ping: Ping = Ping.event()
-    formats: Mapping[str, Ping] = field(default_factory=dict, hash=False)
+    formats: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
     headers: bool = True
     _pings: Mapping[bytes, Placed] = field(init=False, repr=False, compare=False)
 
@@ -144,7 +144,7 @@ def _formats(formats: object) -> dict[str, Ping]:
     if not isinstance(formats, Mapping):
         raise TypeError(f"formats must map media types to pings, got {formats!r}")
     checked: dict[str, Ping] = {}
-    for name, ping in formats.items():
+    for name, ping in cast("Mapping[object, object]", formats).items():
         if not isinstance(name, str):
             raise TypeError(f"formats: a media type must be str, got {name!r}")
         media_type = name.strip().lower()

@@ -13,7 +13,7 @@ from typing_extensions import Buffer
 
 from ._asgi import BODY, PATH_SEND, ZERO_COPY_SEND, Message, Send
 from ._backend import Cancel
-from ._frames import BomFilter, Position
+from ._frames import BomFilter, Boundary, Ping, Position
 from ._heart import Entry, Heart
 from ._observe import LOGGER, StopReason
 from ._policy import Placed, Policy
@@ -85,7 +85,8 @@ class Pulse:
         self._owner = owner
         self._send = send
         self._policy = policy
-        self._ping, self._boundary = placed
+        self._ping: Ping = placed[0]
+        self._boundary: Boundary = placed[1]
         self._position = Position()
         self._bom: BomFilter | None = None
         self._gate: anyio.Event | None = None

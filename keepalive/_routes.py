@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from ._asgi import Scope
 from ._policy import Policy
@@ -37,13 +37,13 @@ class Routes:
         self._default = Choice(default, "*")
         self._function: RouteFunction | None = None
         self._choices: tuple[Choice, ...] = ()
-        if isinstance(routes, Mapping):
+        if (paths := _mapping(routes)) is not None:
             self._choices = tuple(
                 Choice(_resolved(default, f"routes[{path!r}]", value), path)
-                for path, value in routes.items()
+                for path, value in paths.items()
             )
             # One alternation, tried in order: the first route that matches wins.
-            self._pattern = re.compile("|".join(f"({_regex(path)})" for path in routes))
+            self._pattern = re.compile("|".join(f"({_regex(path)})" for path in paths))
         elif routes is None or callable(routes):
             self._function = routes
         else:
@@ -68,6 +68,10 @@ class Routes:
                 "the routes callable failed", extra={"path": scope.get("path")}
             )
             return self._default
+
+
+def _mapping(routes: object) -> RouteMap | None:
+    return cast("RouteMap", routes) if isinstance(routes, Mapping) else None
 
 
 def _resolved(default: Policy | None, name: str, value: object) -> Policy | None:
