@@ -53,7 +53,7 @@ class Ping:
             raise ValueError(f'Ping.at must be "event" or "line", got {self.at!r}')
         if not self.payload:
             raise ValueError(f"Ping.payload must not be empty, got {self.payload!r}")
-        if not (self.is_spaces or _ends_at(self.at, self.payload)):
+        if not (self.is_spaces or _ends_at(self.at, b"\n\n" + self.payload)):
             raise ValueError(
                 f"Ping.payload must end at its own boundary ({self.at!r}) or consist of "
                 f"spaces, got {self.payload!r}"
@@ -200,7 +200,7 @@ def _unified(data: bytes) -> bytes:
 
 
 def _ends_at(boundary: Boundary, data: bytes) -> bool:
-    """Whether a stream that starts at a boundary and ends with `data` stands at one.
+    """Whether a stream whose end is `data` stands at a boundary.
 
     A trailing CR does not count: the LF of a CRLF may follow.
     """

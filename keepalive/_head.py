@@ -46,7 +46,7 @@ def judge(message: Message, policy: Policy) -> Verdict:
             headers = list(headers)
             message = {**message, "headers": headers}
         content_type = _find(headers, b"content-type")
-        media_type = content_type.split(b";", 1)[0].strip().lower()
+        media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
         placed = policy.placed_ping(media_type)
         if placed is None or status < 200 or status in (204, 304):
             return Verdict(None, message, final=status >= 200)
@@ -56,7 +56,7 @@ def judge(message: Message, policy: Policy) -> Verdict:
             return Verdict(None, message, compressed=True)
         if policy.headers:
             message = _with_anti_buffering(message, headers)
-        return Verdict(placed, message, media_type.decode())
+        return Verdict(placed, message, media_type)
     except (AttributeError, KeyError, TypeError, ValueError):
         return Verdict(None, message)
 

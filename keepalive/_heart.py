@@ -135,9 +135,11 @@ class Heart:
     def _beat(self) -> None:
         self._alarm = None
         if due := self._look(self.loop.time()):
-            # A turn later, so that data which the app sends at this very time goes first.
+            # Two turns later, so that data which the app sends at this very time goes first:
+            # in the first, what the app waits for wakes its task; in the second, that sends.
             self._beating = True
-            self.loop.call_soon(lambda: self._say(due))
+            call_soon = self.loop.call_soon
+            call_soon(lambda: call_soon(lambda: self._say(due)))
         else:
             self._arm()
 

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
 from ._frames import Boundary, Ping
@@ -62,7 +61,6 @@ class Policy:
     ping: Ping = Ping.event()
     formats: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
     headers: bool = True
-    _pings: Mapping[bytes, Placed] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -75,15 +73,16 @@ class Policy:
             raise ValueError(f'pacing must be "idle" or "steady", got {self.pacing!r}')
         if not isinstance(self.headers, bool):
             raise TypeError(f"headers must be True or False, got {self.headers!r}")
-        put("formats", MappingProxyType(_formats(self.formats)))
-        put("_pings", _placed({EVENT_STREAM: _ping(self.ping), **self.formats}))
+        put("ping", _ping(self.ping))
+        put("formats", _formats(self.formats))
 
-    def placed_ping(self, media_type: bytes) -> Placed | None:
+    def placed_ping(self, media_type: str) -> Placed | None:
         """Return the ping for a media type, and the boundary it needs there.
 
         `None` for a type that is not to be touched.
         """
-        return self._pings.get(media_type)
+        ping = self.ping if media_type == EVENT_STREAM else self.formats.get(media_type)
+        return None if ping is None else (ping, ping.boundary_in(media_type))
 
     @property
     def slack(self) -> float:
@@ -158,10 +157,3 @@ def _formats(formats: object) -> dict[str, Ping]:
             raise TypeError(f"formats: {name!r} must be given a Ping, got {ping!r}")
         checked[media_type] = ping
     return checked
-
-
-def _placed(pings: Mapping[str, Ping]) -> dict[bytes, Placed]:
-    return {
-        media_type.encode(): (ping, ping.boundary_in(media_type))
-        for media_type, ping in pings.items()
-    }

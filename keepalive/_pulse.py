@@ -4,6 +4,7 @@ Law: data first; a ping only where it may stand, never beside another send. Know
 no signal and no other stream; why it stops is its owner's affair.
 """
 
+import math
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Final, Protocol
@@ -62,6 +63,7 @@ class Pulse:
         "_entry",
         "_first_at",
         "_gate",
+        "_last_ping",
         "_last_sent",
         "_looked_at",
         "_owner",
@@ -105,6 +107,7 @@ class Pulse:
         self.started = self._looked_at = self._time()
         self._first_at = policy.first_at(self.started)
         self._last_sent = self._first_at - policy.interval
+        self._last_ping = -math.inf
 
     @property
     def duration(self) -> float:
@@ -211,13 +214,14 @@ class Pulse:
     def _wanted(self) -> bool:
         """Whether the ping of the last look is still wanted.
 
-        Not while the one before it is still being sent; in idle pacing, not if the app has
-        sent or is sending. What takes longer than the slack to send isn't silence either.
+        Not while the one before it is still being sent. In steady pacing, not if that one
+        was late and has only just gone out; in idle pacing, not if the app has sent or is
+        sending.
         """
         if self._pinging:
             return False
         if self._policy.pacing == "steady":
-            return True
+            return self._looked_at - self._last_ping > self.slack
         due = self._policy.idle_due(self._last_sent, self._first_at)
         return not self._sending and due <= self._looked_at + self.slack
 
@@ -269,7 +273,7 @@ class Pulse:
         # Counted from the look, unless it took long: the next ping is an interval after
         # this one was due, not an interval and a little.
         early = now - self._looked_at <= self.slack
-        self._last_sent = self._looked_at if early else now
+        self._last_sent = self._last_ping = self._looked_at if early else now
         self.count += 1
         self.bytes_sent += len(payload)
         self._owner.pinged(self.count, payload)

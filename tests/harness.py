@@ -1,0 +1,280 @@
+"""A world on a virtual clock: a scripted app, a scripted server, and what passed between.
+
+Law: time passes only when nothing is left to do; nothing here sleeps for real.
+
+A test reads as a timeline: `play(backend, [(20, b"data: x\n\n"), (40, END)])` runs an app that
+sends those bytes at those times under `KeepaliveMiddleware`, and its `.timeline` is what the
+server was handed, and when.
+"""
+
+import asyncio
+import gc
+import selectors
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+import trio
+import trio.testing
+
+from keepalive import KeepaliveMiddleware, StreamEnded
+from keepalive._heart import _HEART, Heart
+
+
+PING: Final = b"event: ping\ndata: \n\n"
+START: Final = "start"
+END: Final = "end"
+SSE: Final = [(b"content-type", b"text/event-stream; charset=utf-8")]
+BACKENDS: Final = ["asyncio", "trio"]
+
+Steps = Sequence[tuple[float, Any]]
+Main = Callable[[], Awaitable[Any]]
+
+
+class DeadlockError(AssertionError):
+    """Everybody waits, and nothing can wake them."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of waiting for a timer, has the clock jump to it."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if timeout is None:  # only another thread can help
+            events = super().select(5)
+            if not events:
+                raise DeadlockError
+            return events
+        self.now += timeout
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop on a clock that jumps."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run(backend: str, main: Main) -> Any:
+    """Run a coroutine function in virtual time."""
+    if backend == "trio":
+        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main())
+
+
+def heart_size() -> int:
+    """Return how many streams the running loop's heart has."""
+    reference = _HEART.get(None)
+    heart: Heart | None = reference() if reference is not None else None
+    return 0 if heart is None else len(heart)
+
+
+def tasks_left() -> int:
+    """Return how many tasks there are besides the caller's."""
+    if asyncio_running():
+        return len(asyncio.all_tasks()) - 1
+    # main task, init task and the task that runs what other threads send
+    return trio.lowlevel.current_statistics().tasks_living - 3
+
+
+def asyncio_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def settle() -> None:
+    """Let everything run that can."""
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+
+class World:
+    """A server and a client, and a record of what they were sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, Mapping[str, Any]]] = []
+        self.facts: list[Any] = []
+        self.requests: list[Mapping[str, Any]] = [
+            {"type": "http.request", "body": b"", "more_body": False}
+        ]
+        self.asked = 0
+        self.readers = 0
+        self.leave_at = float("inf")
+        self.failing: Callable[[Mapping[str, Any]], BaseException | None] = lambda _: None
+        self.slow: Callable[[Mapping[str, Any]], float] = lambda _: 0.0
+        self._sending = 0
+        self._began = anyio.current_time()
+        self._done = anyio.Event()
+
+    def now(self) -> float:
+        return round(anyio.current_time() - self._began, 6)
+
+    async def sleep_until(self, when: float) -> None:
+        await anyio.sleep(self._began + when - anyio.current_time())
+
+    async def receive(self) -> Mapping[str, Any]:
+        self.asked += 1
+        if self.requests:
+            return self.requests.pop(0)
+        self.readers += 1
+        assert self.readers == 1, "two readers of the server's receive"
+        try:
+            with anyio.move_on_after(self._began + self.leave_at - anyio.current_time()):
+                await self._done.wait()
+        finally:
+            self.readers -= 1
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        self._sending += 1
+        assert self._sending == 1, "two sends at once"
+        try:
+            if delay := self.slow(message):
+                await anyio.sleep(delay)
+            if error := self.failing(message):
+                raise error
+            self.sent.append((self.now(), message))
+        finally:
+            self._sending -= 1
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._done.set()
+
+    @property
+    def timeline(self) -> list[tuple[float, Any]]:
+        """What was sent, and when: `START`, bodies, `END`."""
+        line: list[tuple[float, Any]] = []
+        for when, message in self.sent:
+            if message["type"] == "http.response.start":
+                line.append((when, START))
+                continue
+            if message.get("body", b""):
+                line.append((when, bytes(message["body"])))
+            if not message.get("more_body", False):
+                line.append((when, END))
+        return line
+
+    @property
+    def pings(self) -> list[float]:
+        return [when for when, body in self.timeline if body == PING]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(bytes(message.get("body", b"")) for _, message in self.sent)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return list(self.sent[0][1]["headers"])
+
+    @property
+    def ended(self) -> StreamEnded:
+        (fact,) = [fact for fact in self.facts if isinstance(fact, StreamEnded)]
+        return fact
+
+
+def http(path: str = "/", **scope: Any) -> dict[str, Any]:
+    """Return an HTTP scope."""
+    base = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+    return base | scope
+
+
+def start(headers: Any = SSE, status: int = 200) -> dict[str, Any]:
+    """Return a start message; a stream's, unless told otherwise."""
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def body(data: Any = b"", *, more: bool = True) -> dict[str, Any]:
+    """Return a body message."""
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def scripted(world: World, steps: Steps, head: Mapping[str, Any]) -> Any:
+    """Return an app that sends its head at once, and bodies at the times given.
+
+    A step may also be a message, or a function of `(scope, receive, send)`.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(head)
+        for when, what in steps:
+            if world.now() < when:
+                await world.sleep_until(when)
+            if callable(what):
+                await what(scope, receive, send)
+            elif isinstance(what, Mapping):
+                await send(what)
+            elif what == END:
+                await send({"type": "http.response.body"})
+            else:
+                await send(body(what))
+
+    return app
+
+
+def play(
+    backend: str,
+    steps: Steps,
+    *,
+    scope: dict[str, Any] | None = None,
+    head: Mapping[str, Any] | None = None,
+    at: Sequence[tuple[float, Callable[[], Any]]] = (),
+    prepare: Callable[[World], Any] = lambda _: None,
+    wrap: Callable[..., Any] = KeepaliveMiddleware,
+    raises: type[BaseException] | None = None,
+    **options: Any,
+) -> World:
+    """Serve one request to a scripted app, and check that nothing is left behind.
+
+    Args:
+        backend: `"asyncio"` or `"trio"`.
+        steps: What the app sends, and when.
+        scope: The request's; a GET of `/`.
+        head: The app's start message; an SSE response's.
+        at: What else happens, and when.
+        prepare: Sets the world up before anything happens.
+        wrap: What makes the middleware.
+        raises: What the call is to raise.
+        **options: The middleware's.
+    """
+
+    async def main() -> World:
+        world = World()
+        prepare(world)
+        options.setdefault("observer", world.facts.append)
+        app = wrap(scripted(world, steps, head or start()), **options)
+
+        async def later(when: float, what: Callable[[], Any]) -> None:
+            await world.sleep_until(when)
+            what()
+
+        async with anyio.create_task_group() as others:
+            for when, what in at:
+                others.start_soon(later, when, what)
+            try:
+                await app(scope if scope is not None else http(), world.receive, world.send)
+            except BaseException as error:
+                if raises is None or type(error) is not raises:
+                    raise
+            else:
+                assert raises is None, f"{raises} was not raised"
+            others.cancel_scope.cancel()
+        await settle()
+        assert heart_size() == 0
+        assert tasks_left() == 0
+        return world
+
+    world = run(backend, main)
+    gc.collect()
+    return world

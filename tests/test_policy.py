@@ -1,0 +1,259 @@
+"""`Policy` and `routes`: values, patterns, and what they refuse."""
+
+import dataclasses
+import math
+from decimal import Decimal
+
+import pytest
+from harness import END, PING, http, play, start
+
+from keepalive import KeepaliveMiddleware, Ping, Policy
+from keepalive._routes import Routes
+
+
+async def app(scope, receive, send): ...
+
+
+INF, NAN = math.inf, math.nan
+BAD_POLICIES = [
+    *(({"interval": bad}, ValueError, "interval must be above 0 and finite .seconds., got")
+      for bad in (0, -1, -0.0, NAN, INF, -INF, 10**400)),
+    *(({"interval": bad}, TypeError, "interval must be a number of seconds, got")
+      for bad in (True, "5", None, Decimal(5), [])),
+    *(({"first": bad}, ValueError, "first must be 0 .at once. or above and finite")
+      for bad in (-1, NAN, INF)),
+    *(({"first": bad}, TypeError, "first must be a number of seconds") for bad in (False, "0")),
+    ({"pacing": "fast"}, ValueError, "pacing must be \"idle\" or \"steady\", got 'fast'"),
+    ({"pacing": None}, ValueError, "pacing must be"),
+    ({"headers": 1}, TypeError, "headers must be True or False, got 1"),
+    ({"ping": b": x\n"}, TypeError, "ping must be a Ping, got b': x"),
+    ({"ping": Ping.space()}, ValueError, "ping must not be spaces"),
+    ({"formats": ["a/b"]}, TypeError, "formats must map media types to pings, got"),
+    ({"formats": {"a/b": " "}}, TypeError, "formats: 'a/b' must be given a Ping, got ' '"),
+    ({"formats": {1: Ping.space()}}, TypeError, "formats: a media type must be str, got 1"),
+    ({"formats": {"text/event-stream": Ping.event()}}, ValueError, "has its own field, ping"),
+    *(({"formats": {bad: Ping.space()}}, ValueError, "formats: a media type must be type/sub")
+      for bad in ("ndjson", "a/*", "*/*", "a/b; q=1", "", "a/b/c")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "error", "message"), BAD_POLICIES)
+def test_bad_input_is_refused_by_policy_and_middleware_alike(options, error, message):
+    with pytest.raises(error, match=message):
+        Policy(**options)
+    with pytest.raises(error, match=message):
+        KeepaliveMiddleware(app, **options)
+
+
+def test_defaults():
+    policy = Policy()
+    assert policy.interval == 15.0
+    assert (policy.pacing, policy.first, policy.headers) == ("idle", None, True)
+    assert policy.ping == Ping.event()
+    assert policy.formats == {}
+    assert KeepaliveMiddleware.__init__.__defaults__ == (15.0,)
+
+
+def test_a_policy_is_an_immutable_value():
+    formats = {"A/B ": Ping.space()}
+    policy = Policy(interval=3, formats=formats)
+    formats.clear()
+    assert policy.formats == {"a/b": Ping.space()}
+    assert policy == Policy(interval=3.0, formats={"a/b": Ping.space()})
+    assert hash(policy) == hash(Policy(interval=3.0, formats={"a/b": Ping.space()}))
+    assert isinstance(policy.interval, float)
+    assert [*dataclasses.asdict(policy)] == [
+        "interval", "pacing", "first", "ping", "formats", "headers"
+    ]  # fmt: skip
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.interval = 1.0
+    with pytest.raises(TypeError):
+        Policy(3)
+
+
+def test_times_are_plain_arithmetic():
+    policy = Policy(interval=10, first=4)
+    assert policy.first_at(100) == 104
+    assert Policy(interval=10).first_at(100) == 110
+    assert [policy.idle_due(at, 104) for at in (80, 94, 99)] == [104, 104, 109]
+    assert [policy.steady_next(104, at) for at in (0, 104, 113.9, 114, 160)] == [
+        104, 114, 114, 124, 164
+    ]  # fmt: skip
+    assert policy.steady_next(0.1 + 0.2, 0.1 + 0.2 + 10 * 3) == pytest.approx(40.3)
+
+
+# routes
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("/", ["/"], ["", "/a", "//"]),
+        ("/events", ["/events"], ["/events/", "/eventsx", "/Events", "/a/events"]),
+        ("/a.b+c", ["/a.b+c"], ["/axb+c", "/a.bbc"]),
+        ("/chat/{thread}", ["/chat/1", "/chat/\u00e4 b"], ["/chat/", "/chat/1/2", "/chat"]),
+        ("/{a}-{b}/x", ["/1-2/x"], ["/1/x", "/1-2/y", "/1/2-3/x"]),
+        ("/f/{p:path}", ["/f/", "/f/a", "/f/a/b", "/f/a\nb"], ["/f", "/g/a"]),
+        ("/f/{p:path}/end", ["/f/a/end", "/f/a/b/end"], ["/f/a", "/f/end"]),
+    ],
+)
+def test_patterns(pattern, yes, no):
+    policy = Policy(interval=1)
+    routes = Routes(Policy(), {pattern: policy})
+    assert [path for path in yes if routes.choose(http(path)).policy is not policy] == []
+    assert [path for path in no if routes.choose(http(path)).policy is policy] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "matched"),
+    [
+        ("/api/events", "/api", True),
+        ("/api/events", "/api/", True),
+        ("/events", "/api", True),
+        ("/events", "", True),
+        ("/apix/events", "/api", False),
+        ("/api/v1/events", "/api", False),
+    ],
+)
+def test_root_path_is_left_out(path, root, matched):
+    routes = Routes(Policy(), {"/events": 1.0})
+    choice = routes.choose(http(path, root_path=root))
+    assert (choice.policy.interval == 1.0) is matched
+
+
+def test_the_root_of_a_mounted_app_is_a_slash():
+    routes = Routes(Policy(), {"/": 1.0})
+    assert routes.choose(http("/api", root_path="/api")).policy.interval == 1.0
+    scope = http("/")
+    del scope["root_path"]
+    assert routes.choose(scope).policy.interval == 1.0
+
+
+def test_the_first_match_wins():
+    routes = Routes(Policy(), {"/a/b": 1, "/a/{x}": 2, "/{x:path}": None, "/z": 3})
+    values = [routes.choose(http(path)).policy for path in ("/a/b", "/a/c", "/z")]
+    assert [value and value.interval for value in values] == [1, 2, None]
+
+
+def test_a_number_is_the_same_policy_with_another_interval():
+    default = Policy(ping=Ping.comment(), first=0, pacing="steady")
+    routes = Routes(default, {"/a": 2})
+    assert routes.choose(http("/a")).policy == dataclasses.replace(default, interval=2)
+    assert routes.choose(http("/b")).policy is default
+
+
+BAD_ROUTES = [
+    ({"/a{b": 1}, ValueError, "braces must be closed and not nested, got '/a{b'"),
+    ({"/a}b": 1}, ValueError, "braces must be closed"),
+    ({"/{a}{": 1}, ValueError, "braces must be closed"),
+    ({"/{{a}}": 1}, ValueError, "braces must be closed"),
+    ({"/{a}/{a}": 1}, ValueError, "'a' must be named once, got '/{a}/{a}'"),
+    ({"/{}": 1}, ValueError, "must be {name} or {name:path}, got '/{}'"),
+    ({"/{a:int}": 1}, ValueError, "must be {name} or {name:path}, got '/{a:int}'"),
+    ({"/{1}": 1}, ValueError, "must be {name} or {name:path}"),
+    ({"a": 1}, ValueError, "a path must start with '/', got 'a'"),
+    ({"": 1}, ValueError, "a path must start with '/', got ''"),
+    ({3: 1}, TypeError, "a path must be str, got 3"),
+    ({"/a": "5"}, TypeError, r"routes\['/a'\] must be a Policy, an interval in .* got '5'"),
+    ({"/a": True}, TypeError, r"routes\['/a'\] must be a Policy"),
+    ({"/a": 0}, ValueError, r"routes\['/a'\] must be a Policy.* above 0"),
+    ({"/a": NAN}, ValueError, r"routes\['/a'\] must be a Policy"),
+    (["/a"], TypeError, r"routes must be a mapping, a callable or None, got \['/a'\]"),
+    ("/a", TypeError, "routes must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("routes", "error", "message"), BAD_ROUTES)
+def test_bad_routes_are_refused(routes, error, message):
+    with pytest.raises(error, match=message):
+        KeepaliveMiddleware(app, routes=routes)
+
+
+def test_an_empty_mapping_matches_nothing():
+    assert Routes(Policy(), {}).choose(http("/")).policy == Policy()
+
+
+def test_routes_end_to_end(backend):
+    routes = {"/fast": 4.0, "/chat/{id}": Policy(interval=5, ping=Ping.comment()), "/off": None}
+    for path, expected in {
+        "/fast": [(4, PING), (8, PING)],
+        "/chat/7": [(5, b": ping\n"), (10, b": ping\n")],
+        "/off": [],
+        "/else": [(9, PING)],
+    }.items():
+        world = play(backend, [(11, END)], scope=http(path), routes=routes, interval=9)
+        assert world.timeline[1:-1] == expected, path
+
+
+def test_a_callable_looks_at_anything(backend):
+    def routes(scope):
+        return {b"curl": None, b"sdk": Policy(ping=Ping.comment()), b"fast": 4}.get(
+            dict(scope["headers"]).get(b"user-agent"), 9
+        )
+
+    for agent, expected in {
+        b"curl": [],
+        b"sdk": [],
+        b"fast": [(4, PING), (8, PING)],
+        b"other": [(9, PING)],
+    }.items():
+        scope = http(headers=[(b"user-agent", agent)])
+        world = play(backend, [(11, END)], scope=scope, routes=routes)
+        assert world.timeline[1:-1] == expected, agent
+
+
+@pytest.mark.parametrize("bad", [0, "x", True, -1, ZeroDivisionError])
+def test_a_callable_that_fails_costs_only_its_route(backend, caplog, bad):
+    def routes(scope):
+        if bad is ZeroDivisionError:
+            raise ZeroDivisionError
+        return bad
+
+    world = play(backend, [(11, END)], interval=9, routes=routes, scope=http("/p"))
+    assert world.pings == [9]
+    (record,) = caplog.records
+    assert (record.message, record.path) == ("the routes callable failed", "/p")
+
+
+# options
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"),
+    [
+        ("intervall", "interval"), ("ping_interval", "interval"), ("header", "headers"),
+        ("on_stop", "on_shutdown"), ("route", "routes"), ("q", "ping"),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_names_the_nearest_right_one(option, nearest):
+    with pytest.raises(TypeError, match=f"no option '{option}'; the nearest is '\\w+'") as error:
+        KeepaliveMiddleware(app, **{option: 1})
+    if option != "q":
+        assert str(error.value).endswith(repr(nearest))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"abort": object()}, "abort must be an AbortSignal, a callable or None, got <object"),
+        ({"on_shutdown": 5}, "on_shutdown must be callable or None, got 5"),
+        ({"observer": "x"}, "observer must be callable or None, got 'x'"),
+        ({"app": None}, "app must be an ASGI app, a callable, got None"),
+    ],
+)
+def test_what_is_no_callable_is_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        KeepaliveMiddleware(**{"app": app, **options})
+
+
+def test_headers_that_are_added(backend):
+    added = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache, no-transform")]
+    own = [(b"content-type", b"text/event-stream")]
+    assert play(backend, [(1, END)], head=start(own)).headers == own + added
+    assert play(backend, [(1, END)], head=start(own), headers=False).headers == own
+    for mine in [(b"X-Accel-Buffering", b"yes"), (b"Cache-Control", b"max-age=1")]:
+        headers = [*own, mine]
+        world = play(backend, [(1, END)], head=start(headers))
+        rest = [pair for pair in added if pair[0] != mine[0].lower()]
+        assert world.headers == headers + rest
+        assert headers == [*own, mine]
