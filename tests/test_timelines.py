@@ -271,7 +271,7 @@ def test_steady_pings_due_behind_a_blocked_one_are_left_out(backend):
 def test_a_blocked_ping_delays_no_other_stream(backend):
     async def main():
         times = {"blocked": [], "free": []}
-        middleware = KeepaliveMiddleware(None or app_until(40))
+        middleware = KeepaliveMiddleware(app_until(40))
 
         async def serve(name):
             began = anyio.current_time()
