@@ -1,0 +1,157 @@
+"""A thousand streams opened and closed at random leave nothing behind."""
+
+import gc
+import random
+import weakref
+
+import anyio
+from harness import body, heart_size, http, run, settle, start, tasks_left
+
+from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
+from keepalive._heart import BATCH, Heart
+from keepalive._stream import Stream
+
+
+class Gone(Exception):
+    pass
+
+
+def test_a_thousand_streams_leave_nothing_behind(backend):
+    choose = random.Random(5)
+    controller, reasons, references = AbortController(), [], []
+
+    def observer(fact):
+        if isinstance(fact, StreamEnded):
+            reasons.append(fact.reason)
+
+    async def app(scope, receive, send):
+        await send(start())
+        if scope["kind"] == "listen":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        await anyio.sleep(scope["life"])
+        if scope["kind"] == "raise":
+            raise Gone
+        if scope["kind"] == "abort":
+            stream(scope).abort()
+            await anyio.sleep(1)
+        await send(body(b"x\n\n", more=False))
+
+    async def serve(middleware):
+        kind = choose.choice(["end", "raise", "listen", "abort", "cancel", "broken"])
+        life = choose.uniform(0, 100)
+        left = anyio.Event()
+
+        async def receive():
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            if kind == "broken" and b"ping" in message.get("body", b""):
+                raise ValueError
+
+        references.append(weakref.ref(send))  # the stream refers to it
+
+        async def leave():
+            await anyio.sleep(life)
+            left.set()
+
+        await anyio.sleep(choose.uniform(0, 100))
+        async with anyio.create_task_group() as group:
+            if kind == "listen":
+                group.start_soon(leave)
+            if kind == "cancel":
+                group.cancel_scope.deadline = anyio.current_time() + life
+            try:
+                await middleware(http(kind=kind, life=life), receive, send)
+            except Gone:
+                pass
+
+    async def main():
+        middleware = KeepaliveMiddleware(app, observer=observer, abort=controller.signal)
+        async with anyio.create_task_group() as group:
+            for _ in range(1000):
+                group.start_soon(serve, middleware)
+        await settle()
+        assert heart_size() == 0
+        assert tasks_left() == 0
+        assert not middleware._stops.signal._callbacks
+        gc.collect()
+        assert [reference() for reference in references if reference() is not None] == []
+        assert not [o for o in gc.get_objects() if type(o) in (Stream, Heart)]
+
+    run(backend, main)
+    assert len(reasons) == len(references) == 1000
+    assert {*reasons} == {
+        StopReason.COMPLETED, StopReason.APP_FAILED, StopReason.DISCONNECTED,
+        StopReason.ABORTED, StopReason.WRITE_FAILED,
+    }  # fmt: skip
+
+
+def test_a_stream_needs_no_garbage_collector(backend):
+    """Nor does a response that is none: no reference cycle is made for a request."""
+
+    async def main():
+        references = []
+
+        async def app(scope, receive, send):
+            await send(start([(b"content-type", scope["kind"])]))
+            await anyio.sleep(20)
+            await send(body(more=False))
+
+        async def serve(kind):
+            async def send(message): ...
+
+            references.append(weakref.ref(send))
+            scope = http(kind=kind)
+            # As servers do: what sends knows its scope.
+            send.scope = scope
+            await KeepaliveMiddleware(app)(scope, anyio.sleep_forever, send)
+
+        gc.collect()
+        gc.disable()
+        try:
+            for kind in (b"text/html", b"text/event-stream"):
+                await serve(kind)
+                await settle()
+            return [reference() for reference in references]
+        finally:
+            gc.enable()
+
+    assert run(backend, main) == [None, None]
+
+
+def test_the_heart_forgets_streams_that_are_over_long_before_they_were_due(backend):
+    """Many short streams beside one long one don't pile up until their interval ends."""
+
+    async def main():
+        heart = []
+
+        async def app(scope, receive, send):
+            await send(start())
+            heart.append(Heart.current())
+            await anyio.sleep(scope["life"])
+
+        async def send(message): ...
+
+        middleware = KeepaliveMiddleware(app, 1000)
+        async with anyio.create_task_group() as group:
+            group.start_soon(middleware, http(life=900), None, send)
+            await settle()
+            for _ in range(500):
+                await middleware(http(life=0.001), None, send)
+            assert len(heart[0]) == 1
+            assert len(heart[0]._entries) <= BATCH + 3
+            assert {id(each) for each in heart} == {id(heart[0])}
+
+    run(backend, main)
+
+
+def test_each_loop_has_its_own_heart_and_none_when_it_is_over(backend):
+    async def main():
+        return weakref.ref(Heart.current())
+
+    first, second = run(backend, main), run(backend, main)
+    gc.collect()
+    assert first() is None
+    assert second() is None

@@ -1,0 +1,433 @@
+"""A state machine plays app, server, client and owner against each other, one step at a time.
+
+The model notes what the server saw and when; the invariants are read off the wire.
+"""
+
+import contextlib
+import math
+from contextvars import copy_context
+
+import anyio
+import anyio.from_thread
+import pytest
+import trio.testing
+from harness import VirtualLoop, body, heart_size, http, settle, start, tasks_left
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from test_boundaries import stands_at
+
+from keepalive import (
+    AbortController,
+    KeepaliveMiddleware,
+    Ping,
+    StopReason,
+    StreamEnded,
+    StreamStarted,
+)
+from keepalive._backend import current_loop
+
+
+PINGS = {
+    "event": Ping.event("p", "p"),
+    "comment": Ping.comment("p"),
+}
+CHUNKS = ["data: a\n", "data: b\n\n", "\n", "x", "\r\n", "\r", "", "data: c\r\n\r\n"]
+
+
+class Boom(Exception):
+    pass
+
+
+class AsyncioSteps:
+    """Runs one coroutine function after the other on asyncio; no time passes in between."""
+
+    def __init__(self):
+        self._loop = VirtualLoop()
+
+    def call(self, function, *args):
+        return self._loop.run_until_complete(function(*args))
+
+    def sleep(self, delay):
+        self.call(anyio.sleep, delay)
+
+    def close(self):
+        self._loop.close()
+
+
+class TrioSteps:
+    """The same on trio, in a thread; its clock stands still but in `sleep`."""
+
+    def __init__(self):
+        self._clock = trio.testing.MockClock()
+        self._stack = contextlib.ExitStack()
+        self._portal = self._stack.enter_context(
+            anyio.from_thread.start_blocking_portal("trio", {"clock": self._clock})
+        )
+
+    def call(self, function, *args):
+        return self._portal.call(function, *args)
+
+    def sleep(self, delay):
+        async def jump():
+            for _ in range(delay):
+                self._clock.jump(1)
+                await trio.testing.wait_all_tasks_blocked()
+
+        self.call(jump)
+
+    def close(self):
+        self._stack.close()
+
+
+class Machine(RuleBasedStateMachine):
+    steps_class = AsyncioSteps
+
+    @initialize(
+        interval=st.sampled_from([5, 8]),
+        pacing=st.sampled_from(["idle", "steady"]),
+        ping=st.sampled_from([*PINGS]),
+        first=st.sampled_from([None, 0, 3]),
+        uploads=st.integers(0, 3),
+    )
+    def open(self, interval, pacing, ping, first, uploads):
+        self.steps = self.steps_class()
+        self.interval, self.pacing, self.first = interval, pacing, first
+        self.ping = PINGS[ping]
+        self.time = 0
+        self.wire = []  # (time, "app" | "ping", bytes)
+        self.facts, self.told, self.given = [], [], []
+        self.requests = [
+            {"type": "http.request", "body": b"%d" % n, "more_body": n < uploads}
+            for n in range(uploads + 1)
+        ]
+        self.reason = None
+        self.opened = self.last_handed = self.last_taken = self.over = False
+        self.raised = None
+        self.ending = False  # the app has been told to send its last body
+        self.ping_error = None
+        self.blocked_since = None
+        self.abort, self.handed = AbortController(), b""
+        self.middleware = KeepaliveMiddleware(
+            self.app, interval, pacing=pacing, ping=self.ping, first=first,
+            abort=self.abort.signal, observer=self.facts.append,
+        )  # fmt: skip
+        self.steps.call(self.begin)
+
+    # the world
+
+    async def begin(self):
+        self.left, self.gate = anyio.Event(), anyio.Event()
+        self.gate.set()
+        self.commands, self.inlet = [], anyio.Event()
+        self.loop = current_loop()
+        self.sends = self.reads = self.asks = 0
+        # Tasks of the steps, not of a task group: a group can't span two steps' calls.
+        self.spawn(self.serve)
+        await settle()
+
+    def spawn(self, function):
+        self.loop.spawn(function, copy_context())
+
+    async def serve(self):
+        try:
+            await self.middleware(http(), self.receive, self.send)
+        except BaseException as error:
+            self.raised = error
+        finally:
+            self.over = True
+
+    async def app(self, scope, receive, send):
+        self.ask = receive
+        await send(start())
+        while True:
+            while not self.commands:
+                self.inlet = anyio.Event()
+                await self.inlet.wait()
+            command = self.commands.pop(0)
+            if command == "return":
+                return
+            if command == "raise":
+                self.note(StopReason.APP_FAILED)
+                raise Boom
+            await send(command)
+
+    async def receive(self):
+        self.reads += 1
+        assert self.reads == 1, "two readers"
+        assert self.opened, "the server was asked before the response started"
+        try:
+            if self.requests:
+                self.given.append(self.requests.pop(0))
+                return self.given[-1]
+            await self.left.wait()
+        finally:
+            self.reads -= 1
+        if not self.last_handed:
+            self.note(StopReason.DISCONNECTED)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.sends += 1
+        assert self.sends == 1, "two sends at once"
+        try:
+            await self.take(message)
+        finally:
+            self.sends -= 1
+
+    async def take(self, message):
+        if message["type"] == "http.response.start":
+            self.opened = True
+            return
+        assert not self.last_taken, "a message after the last body"
+        data = message.get("body", b"")
+        last = not message.get("more_body", False)
+        is_ping = message.get("more_body") and b"p" in data
+        self.last_handed |= last
+        if is_ping:
+            assert self.reason is None, f"a ping was begun after {self.reason}"
+            assert not self.left.is_set() or not self.noticed, "a ping after the disconnect"
+        await self.gate.wait()
+        if is_ping and self.ping_error:
+            error, self.ping_error = self.ping_error, None
+            kind = StopReason.DISCONNECTED if isinstance(error, OSError) else None
+            self.note(kind or StopReason.WRITE_FAILED)
+            raise error
+        if data:
+            self.wire.append((self.time, "ping" if is_ping else "app", data))
+        if last:
+            self.last_taken = True
+            self.note(StopReason.COMPLETED)
+            self.left.set()
+
+    @property
+    def noticed(self):
+        return self.reason is StopReason.DISCONNECTED
+
+    def note(self, reason):
+        if self.reason is None and self.opened:
+            self.reason = reason
+
+    async def command(self, command):
+        self.commands.append(command)
+        self.inlet.set()
+        await settle()
+
+    # the steps
+
+    @precondition(lambda self: not self.ending)
+    @rule(data=st.sampled_from(CHUNKS))
+    def app_sends(self, data):
+        self.handed += data.encode()
+        self.steps.call(self.command, body(data.encode()))
+
+    @precondition(lambda self: not self.ending)
+    @rule(data=st.sampled_from(["", "data: z\n\n"]))
+    def app_ends(self, data):
+        self.ending = True
+        self.handed += data.encode()
+        self.steps.call(self.command, body(data.encode(), more=False))
+
+    @rule()
+    def app_asks(self):
+        async def ask():
+            self.asks += 1
+            try:
+                self.told.append(await self.ask())
+            finally:
+                self.asks -= 1
+
+        async def begin():
+            if not self.asks:
+                self.spawn(ask)
+            await settle()
+
+        self.steps.call(begin)
+
+    @rule(delay=st.integers(1, 20))
+    def time_passes(self, delay):
+        for _ in range(delay):
+            self.time += 1
+            self.steps.sleep(1)
+            self.steps.call(settle)
+            self.is_alive_or_excused()
+
+    @rule()
+    def client_leaves(self):
+        async def leave():
+            self.left.set()
+            await settle()
+
+        self.steps.call(leave)
+
+    @rule()
+    def signal_aborts(self):
+        async def abort():
+            self.note(StopReason.ABORTED)
+            self.abort.abort()
+            await settle()
+
+        self.steps.call(abort)
+
+    @rule()
+    def owner_shuts_down(self):
+        async def shut_down():
+            self.note(StopReason.SHUTDOWN)
+            self.middleware.shutdown()
+            await settle()
+
+        self.steps.call(shut_down)
+
+    @rule()
+    def sends_block(self):
+        if self.blocked_since is None:
+            self.blocked_since = self.time
+            self.gate = self.steps.call(self.new_event)
+
+    async def new_event(self):
+        return anyio.Event()
+
+    @rule()
+    def sends_go_on(self):
+        async def release():
+            self.gate.set()
+            await settle()
+
+        self.blocked_since = None
+        self.steps.call(release)
+
+    @rule(error=st.sampled_from([ValueError, OSError]))
+    def next_ping_fails(self, error):
+        self.ping_error = error()
+
+    @precondition(lambda self: self.blocked_since is None)
+    @rule(how=st.sampled_from(["raise", "return"]))
+    def app_is_over(self, how):
+        async def end():
+            if how == "return":
+                self.note(StopReason.COMPLETED)
+            self.commands.append(how)
+            self.inlet.set()
+            await settle()
+
+        if not self.over:
+            self.steps.call(end)
+
+    # what must hold
+
+    def is_alive_or_excused(self):
+        """In idle pacing, no silence is longer than the interval while a ping may be sent."""
+        sent = b"".join(data for _, kind, data in self.wire if kind == "app")
+        if (
+            self.reason is None
+            and self.opened
+            and self.blocked_since is None
+            and not self.left.is_set()
+            and not self.last_handed
+            and stands_at(sent, self.ping.at)
+        ):
+            last = max((when for when, *_ in self.wire), default=-math.inf)
+            since = self.time - max(last, 0)
+            first = self.interval if self.first is None else self.first
+            allowed = self.interval if self.wire else first
+            assert since <= allowed, f"silent for {since} s"
+
+    @invariant()
+    def pings_stand_at_boundaries(self):
+        sent = b""
+        for _, kind, data in self.wire:
+            if kind == "ping":
+                crlf = b"\r\n" in sent
+                assert data == self.ping.payload.replace(b"\n", b"\r\n" if crlf else b"\n")
+                assert stands_at(sent, self.ping.at), (sent, self.ping)
+            else:
+                sent += data
+
+    @invariant()
+    def pings_are_not_doubled(self):
+        """In idle pacing, two pings without data between them are an interval apart."""
+        last = None
+        for when, kind, _ in self.wire:
+            if kind == "ping" and last is not None and self.pacing == "idle":
+                assert when - last >= self.interval
+            last = when if kind == "ping" else None
+
+    @invariant()
+    def app_bytes_are_unchanged_and_in_order(self):
+        sent = b"".join(data for _, kind, data in self.wire if kind == "app")
+        assert self.handed.startswith(sent)
+
+    @invariant()
+    def no_request_is_lost(self):
+        requests = [message for message in self.told if message["type"] == "http.request"]
+        assert requests == self.given[: len(requests)]
+        assert len(self.given) - len(requests) <= 1
+
+    @invariant()
+    def the_reason_is_the_first_one(self):
+        ended = [fact for fact in self.facts if isinstance(fact, StreamEnded)]
+        assert len(ended) <= 1
+        for fact in ended:
+            assert fact.reason is self.reason
+            pings = [data for _, kind, data in self.wire if kind == "ping"]
+            assert fact.pings == len(pings)
+
+    def teardown(self):
+        if not hasattr(self, "steps"):
+            return
+        self.sends_go_on()
+        if not self.over:
+            self.app_is_over("return")
+        self.steps.call(settle)
+        self.steps.call(self.check_end)
+        self.steps.close()
+
+    async def check_end(self):
+        assert self.over
+        assert self.raised is None or type(self.raised) is Boom
+        assert heart_size() == 0
+        self.left.set()  # whoever still asks the server's own receive
+        await settle()
+        assert tasks_left() - self.extra_tasks() == 0
+        kinds = [type(fact) for fact in self.facts if type(fact) in (StreamStarted, StreamEnded)]
+        assert kinds == [StreamStarted, StreamEnded]
+        self.the_reason_is_the_first_one()
+        if self.last_taken:
+            sent = b"".join(data for _, kind, data in self.wire if kind == "app")
+            assert sent == self.handed
+
+    def extra_tasks(self):
+        return 0
+
+
+class TrioMachine(Machine):
+    steps_class = TrioSteps
+
+    def extra_tasks(self):
+        return self.portal_tasks
+
+    async def begin(self):
+        await settle()
+        self.portal_tasks = tasks_left()
+        await super().begin()
+
+
+@pytest.mark.timeout(300)
+def test_on_asyncio():
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
+    )
+
+
+@pytest.mark.timeout(300)
+def test_on_trio():
+    run_state_machine_as_test(
+        TrioMachine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
+    )
