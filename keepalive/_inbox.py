@@ -29,8 +29,7 @@ class Inbox:
         self.gone = False
 
     def on_disconnect(self) -> None:
-        """Hear that the client has left."""
-        raise NotImplementedError
+        """Hear that the client has left; for those who inherit."""
 
     async def receive(self) -> Message:
         """Give the app its next message: the app's own `receive`."""

@@ -80,7 +80,7 @@ class KeepaliveMiddleware:
         _check_options(policy)
         self.app = app
         self._routes = Routes(Policy(interval=interval, **policy), routes)
-        self._subscribe = [on_shutdown] if on_shutdown is not None else []
+        self._subscribe = {} if on_shutdown is None else {None: on_shutdown}
         self._warned: set[str] = set()
         self._stops = AbortController()
         self._around = Surroundings(
@@ -120,11 +120,10 @@ class KeepaliveMiddleware:
 
     def _subscribe_once(self) -> None:
         # `pop` is atomic: of two threads with a first stream each, one subscribes.
-        while self._subscribe:
+        subscribe = self._subscribe.pop(None, None)
+        if subscribe is not None:
             try:
-                self._subscribe.pop()(self.shutdown)
-            except IndexError:
-                return
+                subscribe(self.shutdown)
             except Exception:
                 logging.getLogger("keepalive").exception("on_shutdown raised")
 

@@ -133,6 +133,7 @@ class Pulse:
         """Give up a ping that is still being sent."""
         if self._cancel is not None:
             self._cancel()
+            self._cancel = None
 
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""

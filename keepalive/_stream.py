@@ -213,6 +213,7 @@ class Stream(Inbox):
         self.end(reason, error)
         if self._unwatch is not None:
             self._unwatch()
+            self._unwatch = None
             self.stop_reading()
         if self._pulse is not None:
             self._pulse.cancel()

@@ -8,7 +8,6 @@ server was handed, and when.
 """
 
 import asyncio
-import gc
 import selectors
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -275,6 +274,4 @@ def play(
         assert tasks_left() == 0
         return world
 
-    world = run(backend, main)
-    gc.collect()
-    return world
+    return run(backend, main)

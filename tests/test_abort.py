@@ -60,6 +60,14 @@ def test_a_callback_that_raises_is_logged_and_stops_no_other(caplog):
     assert record.exc_info[0] is ZeroDivisionError
 
 
+def test_a_callback_that_another_one_removes_is_not_called():
+    controller = AbortController()
+    other = lambda: pytest.fail("called")
+    controller.signal.add_callback(lambda: controller.signal.remove_callback(other))
+    controller.signal.add_callback(other)
+    controller.abort()
+
+
 def test_a_callback_may_abort_and_add_again():
     controller, calls = AbortController(), []
 

@@ -46,6 +46,56 @@ def test_data_at_the_very_time_of_a_ping_goes_first_and_is_enough(backend):
     assert world.timeline == [(0, START), (15, X), (30, PING), (31, END)]
 
 
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("ending", [b"", b"data: half"])
+def test_data_that_comes_some_turns_of_the_loop_later_meets_one_ping_at_most(
+    backend, turns, ending
+):
+    """First the data, and then no ping; or first the ping, which nobody could have known."""
+
+    async def late(scope, receive, send):
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        await send(body(X + ending))
+
+    world = play(backend, [(15, late), (29, b"\n\n"), (40, END)])
+    assert [entry for entry in world.timeline if entry[0] == 15] in (
+        [(15, X + ending)],
+        [(15, PING), (15, X + ending)],
+    )
+    if turns < 2:
+        assert (15, PING) not in world.timeline
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_steady_data_that_comes_some_turns_later_costs_no_ping(backend, turns):
+    async def late(scope, receive, send):
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        await send(body(b"data: half"))
+
+    steps = [(15, late), (20, b"\n\n"), (21, END)]
+    world = play(backend, steps, pacing="steady")
+    assert world.pings in ([15], [20])
+
+
+def test_two_senders_wait_for_one_blocked_ping(backend):
+    async def both(scope, receive, send):
+        async def one(delay):
+            await anyio.sleep(delay)
+            await send(body(X))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, 0)
+            group.start_soon(one, 1)
+
+    def slow(world):
+        world.slow = lambda message: 10 if message.get("body") == PING else 0
+
+    world = play(backend, [(16, both), (30, END)], prepare=slow)
+    assert world.timeline == [(0, START), (25, PING), (25, X), (25, X), (30, END)]
+
+
 def test_the_last_body_at_the_very_time_of_a_ping_is_the_last(backend):
     world = play(backend, [(15, END)])
     assert world.timeline == [(0, START), (15, END)]
