@@ -17,11 +17,21 @@ from ._asgi import DISCONNECT, REQUEST, Message, Receive
 class Inbox:
     """Wraps a server's `receive`; what the app learns, the stream learns."""
 
-    __slots__ = ("_ahead", "_deaf", "_more_body", "_news", "_reading", "_receive", "gone")
+    __slots__ = (
+        "_ahead",
+        "_deaf",
+        "_more_body",
+        "_news",
+        "_reading",
+        "_receive",
+        "_reserved",
+        "gone",
+    )
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._reading = False
+        self._reserved = False
         self._ahead: deque[Message] | None = None
         self._news: anyio.Event | None = None
         self._more_body: bool | None = None
@@ -63,6 +73,7 @@ class Inbox:
         Never goes on behind a message that has `more_body`: the pace of an upload is the
         app's. The caller has called `begin_reading`.
         """
+        self._reserved = False
         try:
             while not (self.gone or self._deaf or self._more_body):
                 # A body that goes on after its end comes from a server, or a test, that
@@ -76,16 +87,22 @@ class Inbox:
         except Exception:  # the app meets the server's error when it asks itself
             self._deaf = True
         finally:
-            self.stop_reading()
+            self._reading = False
+            self._tell()
 
     def begin_reading(self) -> None:
         """Take the reader's place, from now on and not from the task's first step."""
-        self._reading = True
+        self._reading = self._reserved = True
 
-    def stop_reading(self) -> None:
-        """Give the reader's place up."""
-        self._reading = False
-        self._tell()
+    def give_up_reading(self) -> None:
+        """Give the reader's place up, after `read_ahead` was cancelled.
+
+        Where it has begun, it does so itself as it ends: not before it has left the server's
+        `receive`.
+        """
+        if self._reserved:
+            self._reserved = self._reading = False
+            self._tell()
 
     def _keep(self, message: Message) -> None:
         if self._ahead is None:

@@ -31,6 +31,11 @@ class Owner(Protocol):
         """Whether nothing has stopped the stream."""
         ...  # pragma: no cover
 
+    @property
+    def ended(self) -> bool:
+        """Whether the stream's end has been reported."""
+        ...  # pragma: no cover
+
     def attend(self) -> None:
         """See that somebody listens for the disconnect."""
         ...  # pragma: no cover
@@ -255,7 +260,8 @@ class Pulse:
         except Exception as error:  # the app meets its own error at its own next send
             self._owner.stop(StopReason.WRITE_FAILED, error)
         else:
-            self._note_ping(payload)
+            if not self._owner.ended:  # a blocked send may outlast its stream
+                self._note_ping(payload)
         finally:
             self._pinging = False
             if self._gate is not None:

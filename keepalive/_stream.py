@@ -51,7 +51,6 @@ class Stream(Inbox):
         "_around",
         "_choice",
         "_controller",
-        "_ended",
         "_error",
         "_handle",
         "_outer",
@@ -60,6 +59,7 @@ class Stream(Inbox):
         "_scope",
         "_send",
         "_unwatch",
+        "ended",
         "pings",
         "reason",
     )
@@ -85,7 +85,7 @@ class Stream(Inbox):
         self._own: AbortSignal | None = None
         self._aborted = False
         self._error: BaseException | None = None
-        self._ended = False
+        self.ended = False
         self.pings = 0
         self.reason: StopReason | None = None
 
@@ -214,7 +214,7 @@ class Stream(Inbox):
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
-            self.stop_reading()
+            self.give_up_reading()
         if self._pulse is not None:
             self._pulse.cancel()
             self._pulse = None
@@ -226,9 +226,9 @@ class Stream(Inbox):
 
     def _end_once(self) -> None:
         pulse, reason = self._pulse, self.reason
-        if pulse is None or reason is None or self._ended:
+        if pulse is None or reason is None or self.ended:
             return
-        self._ended = True
+        self.ended = True
         fact = StreamEnded(
             path=self._scope["path"],
             reason=reason,

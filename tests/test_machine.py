@@ -111,13 +111,14 @@ class Machine(RuleBasedStateMachine):
         self.reason = None
         self.opened = self.last_handed = self.last_taken = self.over = False
         self.raised = None
+        self.sent_at_end = []
         self.ending = False  # the app has been told to send its last body
         self.ping_error = None
         self.blocked_since = None
         self.abort, self.handed = AbortController(), b""
         self.middleware = KeepaliveMiddleware(
             self.app, interval, pacing=pacing, ping=self.ping, first=first,
-            abort=self.abort.signal, observer=self.facts.append,
+            abort=self.abort.signal, observer=self.observe,
         )  # fmt: skip
         self.steps.call(self.begin)
 
@@ -210,6 +211,12 @@ class Machine(RuleBasedStateMachine):
     @property
     def noticed(self):
         return self.reason is StopReason.DISCONNECTED
+
+    def observe(self, fact):
+        assert not self.sent_at_end, "a fact after the end"
+        self.facts.append(fact)
+        if isinstance(fact, StreamEnded):
+            self.sent_at_end = [*self.wire, None]
 
     def note(self, reason):
         if self.reason is None and self.opened:
@@ -376,18 +383,21 @@ class Machine(RuleBasedStateMachine):
         assert len(ended) <= 1
         for fact in ended:
             assert fact.reason is self.reason
-            pings = [data for _, kind, data in self.wire if kind == "ping"]
-            assert fact.pings == len(pings)
+            sent = self.sent_at_end[:-1]
+            assert fact.pings == len([data for _, kind, data in sent if kind == "ping"])
+            assert fact.bytes_sent == sum(len(data) for _, _, data in sent)
 
     def teardown(self):
         if not hasattr(self, "steps"):
             return
-        self.sends_go_on()
-        if not self.over:
-            self.app_is_over("return")
-        self.steps.call(settle)
-        self.steps.call(self.check_end)
-        self.steps.close()
+        try:
+            self.sends_go_on()
+            if not self.over:
+                self.app_is_over("return")
+            self.steps.call(settle)
+            self.steps.call(self.check_end)
+        finally:
+            self.steps.close()
 
     async def check_end(self):
         assert self.over

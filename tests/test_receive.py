@@ -5,6 +5,7 @@ import pytest
 from harness import END, PING, START, body, http, play, run, settle, start
 
 from keepalive import KeepaliveMiddleware, StopReason
+from keepalive._inbox import Inbox
 
 
 def request(data: bytes = b"", *, more: bool = False) -> dict:
@@ -318,6 +319,48 @@ def test_a_late_ask_after_the_end_reaches_the_server(backend):
         return await late[0]()
 
     assert run(backend, main) == DISCONNECT
+
+
+def test_a_reader_that_is_cancelled_before_its_first_step_gives_its_place_up(backend):
+    async def main():
+        async def receive():
+            return DISCONNECT
+
+        inbox = Inbox(receive)
+        inbox.begin_reading()
+        assert not inbox.may_read_ahead
+        inbox.give_up_reading()
+        with anyio.fail_after(1):
+            return await inbox.receive()
+
+    assert run(backend, main) == DISCONNECT
+
+
+def test_a_reader_that_has_begun_keeps_its_place_until_it_has_left(backend):
+    async def main():
+        at_once = []
+
+        async def receive():
+            at_once.append(1)
+            assert len(at_once) == 1, "two readers"
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(5)
+                at_once.pop()
+
+        inbox = Inbox(receive)
+        inbox.begin_reading()
+        async with anyio.create_task_group() as group:
+            group.start_soon(inbox.read_ahead)
+            await settle()
+            group.cancel_scope.cancel()
+            inbox.give_up_reading()
+            assert not inbox.may_read_ahead
+        assert inbox.may_read_ahead
+
+    run(backend, main)
 
 
 def test_the_timeline_of_a_stream_that_reads_ahead_is_no_other(backend):

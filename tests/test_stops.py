@@ -471,6 +471,28 @@ def test_a_ping_that_is_blocked_for_ever_is_given_up_with_the_app(backend):
     assert (world.ended.reason, world.ended.duration) == (StopReason.COMPLETED, 40)
 
 
+def test_a_ping_that_outlasts_its_stream_is_no_fact_any_more(backend):
+    """The client leaves while the ping is blocked: the end is reported, then nothing."""
+
+    def prepare(world):
+        world.slow = lambda message: 20 if message.get("body") == PING else 0
+        world.leave_at = 25
+
+    world = play(backend, [(50, END)], prepare=prepare)
+    assert [type(fact) for fact in world.facts] == [StreamStarted, StreamEnded]
+    assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [35])
+
+
+def test_a_ping_in_flight_at_an_abort_is_counted(backend):
+    def prepare(world):
+        world.slow = lambda message: 20 if message.get("body") == PING else 0
+
+    controller = AbortController()
+    at = [(25, controller.abort)]
+    world = play(backend, [(50, END)], prepare=prepare, abort=controller.signal, at=at)
+    assert (world.ended.reason, world.ended.pings) == (StopReason.ABORTED, 1)
+
+
 # the app's own view
 
 

@@ -1,0 +1,85 @@
+"""Sphinx configuration: `sphinx-build -W --keep-going -n -b html docs docs/_build`."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import roles
+from sphinx.application import Sphinx
+
+project = "asgi-keepalive"
+author = "the asgi-keepalive contributors"
+project_copyright = "the asgi-keepalive contributors"
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # this tree's package is documented, not an installed one
+release = version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "examples"]
+html_theme = "furo"
+html_title = "asgi-keepalive"
+html_show_copyright = False
+html_show_sphinx = False
+
+myst_heading_anchors = 3
+
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signatures name the types
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+autodoc_preserve_defaults = True
+# A long signature gets one line for each parameter.
+maximum_signature_line_length = 80
+
+nitpicky = True
+# Types of the standard library and of typing-extensions: documented elsewhere, and no
+# inventory is fetched, so that the documentation builds without a network.
+nitpick_ignore = [
+    ("py:class", "collections.abc.Awaitable"),
+    ("py:class", "collections.abc.Callable"),
+    ("py:class", "collections.abc.Mapping"),
+    ("py:class", "collections.abc.MutableMapping"),
+    ("py:class", "typing_extensions.Unpack"),
+    # The middleware's signature names it; its fields are those of `Policy`.
+    ("py:class", "keepalive._policy.PolicyOptions"),
+]
+
+
+def code_role(
+    _role: str, rawtext: str, *_: object
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """Render what stands in single backticks as it stands, backslashes too."""
+    return [nodes.literal(rawtext, rawtext.strip("`"), classes=["code"])], []
+
+
+roles.register_local_role("as-is", code_role)
+default_role = "as-is"
+
+
+def show_factory(*event: Any) -> tuple[str | None, str | None]:
+    """Show a mapping's default as `{}`; Sphinx can't parse `<factory>`."""
+    *_, signature, returns = event
+    return signature and signature.replace("<factory>", "{}"), returns
+
+
+def restore_colon(*event: Any) -> None:
+    """Join what napoleon split: the docstring of an attribute never begins with a type."""
+    _, what, *_, lines = event
+    for index, line in enumerate(lines):
+        if what == "attribute" and line.startswith(":type: "):
+            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+            del lines[index]
+            return
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two."""
+    app.connect("autodoc-process-signature", show_factory)
+    app.connect("autodoc-process-docstring", restore_colon, priority=900)
