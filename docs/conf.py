@@ -69,17 +69,6 @@ def show_factory(*event: Any) -> tuple[str | None, str | None]:
     return signature and signature.replace("<factory>", "{}"), returns
 
 
-def restore_colon(*event: Any) -> None:
-    """Join what napoleon split: the docstring of an attribute never begins with a type."""
-    _, what, *_, lines = event
-    for index, line in enumerate(lines):
-        if what == "attribute" and line.startswith(":type: "):
-            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
-            del lines[index]
-            return
-
-
 def setup(app: Sphinx) -> None:
     """Connect the two."""
     app.connect("autodoc-process-signature", show_factory)
-    app.connect("autodoc-process-docstring", restore_colon, priority=900)

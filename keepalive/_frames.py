@@ -53,7 +53,7 @@ class Ping:
             raise ValueError(f'Ping.at must be "event" or "line", got {self.at!r}')
         if not self.payload:
             raise ValueError(f"Ping.payload must not be empty, got {self.payload!r}")
-        if not (self.is_spaces or _ends_at(self.at, b"\n\n" + self.payload)):
+        if not (is_spaces(self.payload) or _ends_at(self.at, b"\n\n" + self.payload)):
             raise ValueError(
                 f"Ping.payload must end at its own boundary ({self.at!r}) or consist of "
                 f"spaces, got {self.payload!r}"
@@ -137,34 +137,37 @@ class Ping:
         """
         return cls(payload, at)
 
-    @property
-    def is_spaces(self) -> bool:
-        """Whether the payload is nothing but spaces."""
-        return not self.payload.strip(b" ")
 
-    def frame(self, newline: bytes) -> bytes:
-        r"""Return the bytes to send into a stream whose lines end with `newline`.
+def frame_of(ping: Ping, newline: bytes) -> bytes:
+    r"""Return the bytes to send into a stream whose lines end with `newline`.
 
-        Args:
-            newline: The stream's own line ending, `b"\n"` or `b"\r\n"`.
+    Args:
+        ping: The ping.
+        newline: The stream's own line ending, `b"\n"` or `b"\r\n"`.
 
-        Raises:
-            Exception: Whatever the callable raised, `TypeError` or `ValueError` for a text
-                that can't be sent. `payload` is then the thing to send.
-        """
-        if self._render is None:
-            return self._crlf if newline == CRLF else self.payload
-        payload = self._render()
-        return payload.replace(LF, CRLF) if newline == CRLF else payload
+    Raises:
+        Exception: Whatever the ping's callable raised, `TypeError` or `ValueError` for a text
+            that can't be sent. The ping's payload is then the thing to send.
+    """
+    if ping._render is None:
+        return ping._crlf if newline == CRLF else ping.payload
+    payload = ping._render()
+    return payload.replace(LF, CRLF) if newline == CRLF else payload
 
-    def boundary_in(self, media_type: str) -> Boundary:
-        """Return the boundary that this ping needs in a stream of that media type.
 
-        It is `at`, but for a payload with a blank line in `text/event-stream`: there it
-        would end the event that it stands in.
-        """
-        blank = b"\n\n" in b"\n" + _unified(self.payload)
-        return "event" if blank and media_type == "text/event-stream" else self.at
+def is_spaces(payload: bytes) -> bool:
+    """Whether a payload is nothing but spaces."""
+    return not payload.strip(b" ")
+
+
+def boundary_in(media_type: str, ping: Ping) -> Boundary:
+    """Return the boundary that a ping needs in a stream of that media type.
+
+    It is the ping's own, but for a payload with a blank line in `text/event-stream`: there
+    it would end the event that it stands in.
+    """
+    blank = b"\n\n" in b"\n" + _unified(ping.payload)
+    return "event" if blank and media_type == "text/event-stream" else ping.at
 
 
 def _built(

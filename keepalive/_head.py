@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from ._asgi import Message
-from ._policy import Placed, Policy
+from ._policy import Placed, Policy, placed_ping
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -47,7 +47,7 @@ def judge(message: Message, policy: Policy) -> Verdict:
             message = {**message, "headers": headers}
         content_type = _find(headers, b"content-type")
         media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
-        placed = policy.placed_ping(media_type)
+        placed = placed_ping(policy, media_type)
         if placed is None or status < 200 or status in (204, 304):
             return Verdict(None, message, final=status >= 200)
         if _find(headers, b"content-length"):

@@ -25,9 +25,9 @@ class StopReason(StrEnum):
     ABORTED = "aborted"
     """The abort signal, or `KeepaliveStream.abort`."""
     SHUTDOWN = "shutdown"
-    """The owner: `on_shutdown`'s callback or `KeepaliveMiddleware.shutdown`."""
+    """The owner, by `on_shutdown`'s callback or `KeepaliveMiddleware.shutdown`."""
     WRITE_FAILED = "write_failed"
-    """A ping's own send raised something else than `OSError`."""
+    """A ping's own send raised something other than `OSError`."""
     APP_FAILED = "app_failed"
     """The app raised, or was cancelled from outside."""
 

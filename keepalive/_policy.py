@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
-from ._frames import Boundary, Ping
+from ._frames import Boundary, Ping, boundary_in, is_spaces
 
 Pacing: TypeAlias = Literal["idle", "steady"]
 Placed: TypeAlias = tuple[Ping, Boundary]
@@ -76,32 +76,37 @@ class Policy:
         put("ping", _ping(self.ping))
         put("formats", _formats(self.formats))
 
-    def placed_ping(self, media_type: str) -> Placed | None:
-        """Return the ping for a media type, and the boundary it needs there.
 
-        `None` for a type that is not to be touched.
-        """
-        ping = self.ping if media_type == EVENT_STREAM else self.formats.get(media_type)
-        return None if ping is None else (ping, ping.boundary_in(media_type))
+def placed_ping(policy: Policy, media_type: str) -> Placed | None:
+    """Return the ping for a media type, and the boundary it needs there.
 
-    @property
-    def slack(self) -> float:
-        """Seconds a ping may come early, to be sent together with others."""
-        return 0.02 * self.interval
+    `None` for a type that is not to be touched.
+    """
+    event_stream = media_type == EVENT_STREAM
+    ping = policy.ping if event_stream else policy.formats.get(media_type)
+    return None if ping is None else (ping, boundary_in(media_type, ping))
 
-    def first_at(self, start: float) -> float:
-        """Return the time of the first ping of a stream that starts at `start`."""
-        return start + (self.interval if self.first is None else self.first)
 
-    def idle_due(self, last_sent: float, first_at: float) -> float:
-        """Return when a silence that began at `last_sent` has lasted long enough."""
-        return max(last_sent + self.interval, first_at)
+def slack(policy: Policy) -> float:
+    """Return the seconds a ping may come early, to be sent together with others."""
+    return 0.02 * policy.interval
 
-    def steady_next(self, first_at: float, now: float) -> float:
-        """Return the first time of the grid from `first_at` that is later than `now`."""
-        # A millionth of an interval, so that rounding can't name the same time twice.
-        beats = math.floor((now - first_at) / self.interval + 1e-6) + 1
-        return first_at + max(beats, 0) * self.interval
+
+def first_at(policy: Policy, start: float) -> float:
+    """Return the time of the first ping of a stream that starts at `start`."""
+    return start + (policy.interval if policy.first is None else policy.first)
+
+
+def idle_due(policy: Policy, last_sent: float, first: float) -> float:
+    """Return when a silence that began at `last_sent` has lasted long enough."""
+    return max(last_sent + policy.interval, first)
+
+
+def steady_next(policy: Policy, first: float, now: float) -> float:
+    """Return the first time of the grid from `first` that is later than `now`."""
+    # A millionth of an interval, so that rounding can't name the same time twice.
+    beats = math.floor((now - first) / policy.interval + 1e-6) + 1
+    return first + max(beats, 0) * policy.interval
 
 
 def seconds(name: str, value: object, *, zero: str | None = None) -> float:
@@ -131,7 +136,7 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
 def _ping(ping: object) -> Ping:
     if not isinstance(ping, Ping):
         raise TypeError(f"ping must be a Ping, got {ping!r}")
-    if ping.is_spaces:
+    if is_spaces(ping.payload):
         raise ValueError(
             f"ping must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
             f"name, got {ping!r}"

@@ -14,10 +14,10 @@ from typing_extensions import Buffer
 
 from ._asgi import BODY, PATH_SEND, ZERO_COPY_SEND, Message, Send
 from ._backend import Cancel
-from ._frames import BomFilter, Boundary, Ping, Position
+from ._frames import BomFilter, Boundary, Ping, Position, frame_of
 from ._heart import Entry, Heart
 from ._observe import LOGGER, StopReason
-from ._policy import Placed, Policy
+from ._policy import Placed, Policy, first_at, idle_due, slack, steady_next
 
 ROUNDING: Final = 1e-9
 """Seconds within which two sums of the same times may differ."""
@@ -105,12 +105,12 @@ class Pulse:
         self.finishing = False  # the last body message has been handed to the server
         self.bytes_sent = 0
         self.count = 0
-        self.slack = policy.slack
+        self.slack = slack(policy)
         self.context = copy_context()
         self.heart = Heart.current()
         self._time: Callable[[], float] = self.heart.loop.time
         self.started = self._looked_at = self._time()
-        self._first_at = policy.first_at(self.started)
+        self._first_at = first_at(policy, self.started)
         self._last_sent = self._first_at - policy.interval
         self._last_ping = -math.inf
 
@@ -198,8 +198,8 @@ class Pulse:
         policy = self._policy
         if policy.pacing == "steady":
             self._looked_at = now
-            return True, policy.steady_next(self._first_at, max(when, now))
-        due = policy.idle_due(self._last_sent, self._first_at)
+            return True, steady_next(policy, self._first_at, max(when, now))
+        due = idle_due(policy, self._last_sent, self._first_at)
         if due > when + ROUNDING:
             return False, due
         self._looked_at = now
@@ -228,7 +228,7 @@ class Pulse:
             return False
         if self._policy.pacing == "steady":
             return self._looked_at - self._last_ping > self.slack
-        due = self._policy.idle_due(self._last_sent, self._first_at)
+        due = idle_due(self._policy, self._last_sent, self._first_at)
         return not self._sending and due <= self._looked_at + self.slack
 
     def _may_ping(self) -> bool:
@@ -270,7 +270,7 @@ class Pulse:
 
     def _payload(self) -> bytes:
         try:
-            return self._ping.frame(self._position.newline)
+            return frame_of(self._ping, self._position.newline)
         except Exception:
             LOGGER.exception("a ping's callable failed")
             return self._ping.payload

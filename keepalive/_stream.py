@@ -287,8 +287,9 @@ def stream(scope: Scope) -> KeepaliveStream:
         scope: The scope that the app was called with, or a copy of it.
 
     Raises:
-        LookupError: No `KeepaliveMiddleware` is around the app, the scope is not an HTTP
-            request's, or the app's call is over.
+        LookupError: No `KeepaliveMiddleware` is around the app, or the scope is not an HTTP
+            request's. When the app's call is over, the scope itself, though not a copy of
+            it, has lost its stream too.
     """
     found = scope.get(SCOPE_KEY)
     if not isinstance(found, Stream):

@@ -4,7 +4,6 @@ import pytest
 from harness import BACKENDS
 from hypothesis import HealthCheck, settings
 
-
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -19,7 +19,6 @@ import trio.testing
 from keepalive import KeepaliveMiddleware, StreamEnded
 from keepalive._heart import _HEART, Heart
 
-
 PING: Final = b"event: ping\ndata: \n\n"
 START: Final = "start"
 END: Final = "end"

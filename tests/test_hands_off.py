@@ -6,7 +6,6 @@ from harness import END, PING, SSE, START, body, http, play, run, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, stream
 
-
 TYPE = b"content-type"
 
 
@@ -52,7 +51,8 @@ def test_an_informational_response_is_followed_by_another(backend):
 
 @pytest.mark.parametrize("name", [b"content-type", b"Content-Type", b"CONTENT-TYPE"])
 @pytest.mark.parametrize(
-    "value", [b"text/event-stream", b"Text/Event-Stream;charset=utf-8", b" text/event-stream ;x"]
+    "value",
+    [b"text/event-stream", b"Text/Event-Stream;charset=utf-8", b" text/event-stream ;x"],
 )
 def test_header_names_come_in_any_case(backend, name, value):
     assert play(backend, [(20, END)], head=start([(name, value)])).pings == [15]
@@ -245,8 +245,8 @@ def test_bodies_of_any_bytes_pass_as_they_are(backend, data):
 
 
 def test_a_body_that_is_no_bytes_is_the_servers_to_judge(backend):
-    world = play(backend, [(1, {"type": "http.response.body", "body": None, "more_body": True}),
-                           (40, b"x\n\n"), (41, body(more=False))])  # fmt: skip
+    none = {"type": "http.response.body", "body": None, "more_body": True}
+    world = play(backend, [(1, none), (40, b"x\n\n"), (41, body(more=False))])
     assert world.sent[1][1]["body"] is None
     assert [when for when, m in world.sent if m.get("body") == PING] == [40]
 

@@ -34,7 +34,6 @@ from keepalive import (
 )
 from keepalive._backend import current_loop
 
-
 PINGS = {
     "event": Ping.event("p", "p"),
     "comment": Ping.comment("p"),
@@ -406,7 +405,9 @@ class Machine(RuleBasedStateMachine):
         self.left.set()  # whoever still asks the server's own receive
         await settle()
         assert tasks_left() - self.extra_tasks() == 0
-        kinds = [type(fact) for fact in self.facts if type(fact) in (StreamStarted, StreamEnded)]
+        kinds = [
+            type(fact) for fact in self.facts if type(fact) in (StreamStarted, StreamEnded)
+        ]
         assert kinds == [StreamStarted, StreamEnded]
         self.the_reason_is_the_first_one()
         if self.last_taken:

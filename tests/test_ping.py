@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from keepalive import Ping
-from keepalive._frames import CRLF, LF
+from keepalive._frames import CRLF, LF, boundary_in, frame_of
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from keepalive._frames import CRLF, LF
     [
         (Ping.event(), b"event: ping\ndata: \n\n", "event"),
         (Ping.event("tick", "1"), b"event: tick\ndata: 1\n\n", "event"),
-        (Ping.event(data="a\r\nb\rc\n"), b"event: ping\ndata: a\ndata: b\ndata: c\ndata: \n\n", "event"),
+        (Ping.event("x", "a\r\nb\rc\n"), b"event: x\ndata: a\ndata: b\ndata: c\ndata: \n\n", "event"),
         (Ping.event("\u00fc", "\u2028"), "event: \u00fc\ndata: \u2028\n\n".encode(), "event"),
         (Ping.comment(), b": ping\n", "line"),
         (Ping.comment(""), b": \n", "line"),
@@ -28,7 +28,7 @@ from keepalive._frames import CRLF, LF
 )  # fmt: skip
 def test_bytes_and_boundary(ping, payload, at):
     assert (ping.payload, ping.at) == (payload, at)
-    assert ping.frame(LF) == payload
+    assert frame_of(ping, LF) == payload
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def test_bytes_and_boundary(ping, payload, at):
     ],
 )
 def test_line_endings_follow_the_streams_but_for_raw(ping, frame):
-    assert ping.frame(CRLF) == frame
+    assert frame_of(ping, CRLF) == frame
 
 
 def test_a_callable_is_asked_each_time_and_not_when_the_ping_is_made():
     texts = iter(["1", "2"])
     ping = Ping.comment(lambda: next(texts))
     assert ping.payload == b": ping\n"
-    assert [ping.frame(LF), ping.frame(CRLF)] == [b": 1\n", b": 2\r\n"]
+    assert [frame_of(ping, LF), frame_of(ping, CRLF)] == [b": 1\n", b": 2\r\n"]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\rb", None, 7, b"x", "\ud800"])
 def test_a_callables_bad_text_is_refused_when_it_comes(text):
     ping = Ping.comment(lambda: text)
     with pytest.raises((TypeError, ValueError)):
-        ping.frame(LF)
+        frame_of(ping, LF)
     assert ping.payload == b": ping\n"
 
 
@@ -83,7 +83,11 @@ def test_a_ping_is_an_immutable_value():
         (lambda: Ping.comment(None), TypeError, "text must be str or a callable, got None"),
         (lambda: Ping.raw(b"", at="line"), ValueError, "payload must not be empty, got b''"),
         (lambda: Ping.raw("x\n", at="line"), TypeError, r"payload must be bytes, got 'x\\n'"),
-        (lambda: Ping.raw(b"x", at="line"), ValueError, "must end at its own boundary .'line'."),
+        (
+            lambda: Ping.raw(b"x", at="line"),
+            ValueError,
+            "must end at its own boundary .'line'.",
+        ),
         (lambda: Ping.raw(b"x\r", at="line"), ValueError, "must end at its own boundary"),
         (lambda: Ping.raw(b"x\n", at="event"), ValueError, "must end at its own boundary"),
         (lambda: Ping.raw(b"x\n", at="word"), ValueError, 'at must be "event" or "line", got'),
@@ -95,8 +99,8 @@ def test_bad_input_is_refused_by_name_rule_and_value(make, error, message):
 
 
 def test_in_an_event_stream_a_blank_line_needs_the_end_of_an_event():
-    assert Ping.blank_line().boundary_in("text/event-stream") == "event"
-    assert Ping.blank_line().boundary_in("application/x-ndjson") == "line"
-    assert Ping.comment().boundary_in("text/event-stream") == "line"
-    assert Ping.raw(b": x\n\n", at="line").boundary_in("text/event-stream") == "event"
-    assert Ping.raw(b": x\r\n\r\n", at="line").boundary_in("text/event-stream") == "event"
+    assert boundary_in("text/event-stream", Ping.blank_line()) == "event"
+    assert boundary_in("application/x-ndjson", Ping.blank_line()) == "line"
+    assert boundary_in("text/event-stream", Ping.comment()) == "line"
+    assert boundary_in("text/event-stream", Ping.raw(b": x\n\n", at="line")) == "event"
+    assert boundary_in("text/event-stream", Ping.raw(b": x\r\n\r\n", at="line")) == "event"

@@ -108,11 +108,11 @@ def test_an_upload_is_never_read_ahead_beyond_one_message(backend):
         world_of.append(world)
         world.requests = [*parts]
 
-    world = play(
-        backend,
-        [(50, count), (50, asking(got)), (100, count), (100, asking(got, 2)), (130, count), (150, END)],
-        prepare=prepare,
-    )  # fmt: skip
+    steps = [
+        (50, count), (50, asking(got)), (100, count), (100, asking(got, 2)), (130, count),
+        (150, END),
+    ]  # fmt: skip
+    world = play(backend, steps, prepare=prepare)
     assert counts == [1, 1, 4]
     assert got == parts
     assert world.ended.reason is StopReason.COMPLETED
@@ -193,9 +193,7 @@ def test_two_tasks_of_the_app_may_ask(backend):
             got.append((name, message))
         got.append((name, message))
 
-    world = play(
-        backend, [(0, both)], prepare=lambda world: setattr(world, "leave_at", 20)
-    )
+    world = play(backend, [(0, both)], prepare=lambda world: setattr(world, "leave_at", 20))
     assert sorted(name for name, message in got if message == DISCONNECT) == ["a", "b"]
     assert [message for _, message in got if message != DISCONNECT] == [request()]
     assert world.asked == 2

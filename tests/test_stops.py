@@ -22,7 +22,6 @@ from keepalive import (
     stream,
 )
 
-
 X = b"data: x\n\n"
 
 
@@ -436,9 +435,9 @@ def test_a_cancellation_passes(backend):
 
 def test_a_cancellation_of_one_send_passes_and_the_pings_go_on(backend):
     async def give_up(scope, receive, send):
-        with anyio.move_on_after(3) as scope:
+        with anyio.move_on_after(3) as limit:
             await send(body(b"data: slow\n\n"))
-        assert scope.cancelled_caught
+        assert limit.cancelled_caught
 
     def prepare(world):
         world.slow = lambda message: 99 if b"slow" in message.get("body", b"") else 0
@@ -449,9 +448,9 @@ def test_a_cancellation_of_one_send_passes_and_the_pings_go_on(backend):
 
 def test_a_cancellation_of_a_send_that_waits_for_a_ping(backend):
     async def give_up(scope, receive, send):
-        with anyio.move_on_after(3) as scope:
+        with anyio.move_on_after(3) as limit:
             await send(body(b"data: never\n\n"))
-        assert scope.cancelled_caught
+        assert limit.cancelled_caught
 
     def prepare(world):
         world.slow = lambda message: 20 if message.get("body") == PING else 0

@@ -6,7 +6,6 @@ from harness import END, PING, START, body, http, play, run, settle, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
 
-
 X = b"data: x\n\n"
 COMMENT = b": ping\n"
 
@@ -215,7 +214,8 @@ def test_a_blank_line_waits_for_the_end_of_the_event(backend):
     steps = [(1, b"data: a\n"), (20, b"data: b\n\n"), (36, END)]
     world = play(backend, steps, ping=Ping.blank_line())
     assert world.timeline == [
-        (0, START), (1, b"data: a\n"), (20, b"data: b\n\n"), (20, b"\n"), (35, b"\n"), (36, END)
+        (0, START), (1, b"data: a\n"), (20, b"data: b\n\n"), (20, b"\n"),
+        (35, b"\n"), (36, END),
     ]  # fmt: skip
 
 
@@ -231,9 +231,7 @@ def test_pings_follow_the_streams_own_line_endings(backend):
 def test_ndjson_is_pinged_at_line_ends_where_it_is_asked_for(backend):
     head = start([(b"Content-Type", b"Application/X-NDJSON; charset=utf-8")])
     steps = [(1, b'{"a":1}\n'), (20, b'{"b"'), (40, b":2}\n"), (56, END)]
-    world = play(
-        backend, steps, head=head, formats={"application/x-ndjson": Ping.space()}
-    )
+    world = play(backend, steps, head=head, formats={"application/x-ndjson": Ping.space()})
     assert world.timeline == [
         (0, START), (1, b'{"a":1}\n'), (16, b" "), (20, b'{"b"'), (40, b":2}\n"), (40, b" "),
         (55, b" "), (56, END),
