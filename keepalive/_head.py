@@ -5,13 +5,13 @@ Law: a start message in, a verdict out. Knows no clock, no event loop and no str
 Sources: ASGI "Response Start"; RFC 9110, sections 6.4.1, 8.3, 8.4 and 8.6.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from ._asgi import Message
 from ._policy import Placed, Policy, placed_ping
 
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 ANTI_BUFFERING: Final = (
     (b"x-accel-buffering", b"no"),
@@ -28,37 +28,44 @@ class Verdict(NamedTuple):
     """
 
     placed: Placed | None
-    message: Message
     media_type: str = ""
     final: bool = True
     compressed: bool = False
 
 
-def judge(message: Message, policy: Policy) -> Verdict:
-    """Return the verdict on a start message, and the message to send on.
+HANDS_OFF: Final = Verdict(None)
+INFORMATIONAL: Final = Verdict(None, final=False)
+COMPRESSED: Final = Verdict(None, compressed=True)
 
-    A message that can't be read is hands off: to refuse it is the server's part.
+
+def readable(message: Message) -> Message:
+    """Return a start message whose headers may be read more than once."""
+    headers = message.get("headers")
+    if isinstance(headers, Iterator):
+        return {**message, "headers": list(cast("Iterator[object]", headers))}
+    return message
+
+
+def judge(message: Message, policy: Policy) -> Verdict:
+    """Return the verdict on a readable start message.
+
+    One that makes no sense is hands off: to refuse it is the server's part.
     """
     try:
-        status = message["status"]
+        status: int = message["status"]
         headers: Headers = message.get("headers", ())
-        if not isinstance(headers, list):  # a generator, say, to be read once
-            headers = list(headers)
-            message = {**message, "headers": headers}
         content_type = _find(headers, b"content-type")
         media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
         placed = placed_ping(policy, media_type)
-        if placed is None or status < 200 or status in (204, 304):
-            return Verdict(None, message, final=status >= 200)
-        if _find(headers, b"content-length"):
-            return Verdict(None, message)
+        if status < 200:
+            return INFORMATIONAL
+        if placed is None or status in (204, 304) or _find(headers, b"content-length"):
+            return HANDS_OFF
         if _find(headers, b"content-encoding").strip().lower() not in (b"", b"identity"):
-            return Verdict(None, message, compressed=True)
-        if policy.headers:
-            message = _with_anti_buffering(message, headers)
-        return Verdict(placed, message, media_type)
+            return COMPRESSED
+        return Verdict(placed, media_type)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return Verdict(None, message)
+        return HANDS_OFF
 
 
 def _find(headers: Headers, wanted: bytes) -> bytes:
@@ -68,7 +75,9 @@ def _find(headers: Headers, wanted: bytes) -> bytes:
     return b""
 
 
-def _with_anti_buffering(message: Message, headers: Headers) -> Message:
+def with_anti_buffering(message: Message) -> Message:
+    """Return a start message with the headers added that the app has not set."""
+    headers: Headers = message["headers"]
     present = {name.lower() for name, _ in headers}
     added = [pair for pair in ANTI_BUFFERING if pair[0] not in present]
     return {**message, "headers": [*headers, *added]}

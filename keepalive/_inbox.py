@@ -17,26 +17,17 @@ from ._asgi import DISCONNECT, REQUEST, Message, Receive
 class Inbox:
     """Wraps a server's `receive`; what the app learns, the stream learns."""
 
-    __slots__ = (
-        "_ahead",
-        "_deaf",
-        "_more_body",
-        "_news",
-        "_reading",
-        "_receive",
-        "_reserved",
-        "gone",
-    )
+    # Defaults on the class: a request pays only for what happens in it.
+    gone = False
+    _ahead: deque[Message] | None = None
+    _deaf = False
+    _more_body: bool | None = None
+    _news: anyio.Event | None = None
+    _reading = False
+    _reserved = False
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._reading = False
-        self._reserved = False
-        self._ahead: deque[Message] | None = None
-        self._news: anyio.Event | None = None
-        self._more_body: bool | None = None
-        self._deaf = False
-        self.gone = False
 
     def on_disconnect(self) -> None:
         """Hear that the client has left; for those who inherit."""
@@ -49,10 +40,8 @@ class Inbox:
             if self.gone:
                 return {"type": DISCONNECT}
             if not self._reading:
-                return await self._read()
+                break
             await self._next_news()
-
-    async def _read(self) -> Message:
         self._reading = True
         try:
             message = await self._receive()

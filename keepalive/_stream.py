@@ -12,7 +12,7 @@ from typing_extensions import override
 from ._abort import AbortController, AbortSignal
 from ._asgi import START, Message, Receive, Scope, Send
 from ._backend import Cancel
-from ._head import judge
+from ._head import judge, readable, with_anti_buffering
 from ._inbox import Inbox
 from ._observe import (
     Observer,
@@ -46,23 +46,17 @@ class Surroundings(NamedTuple):
 class Stream(Inbox):
     """One request. What only a stream needs is made when it proves to be one."""
 
-    __slots__ = (
-        "_aborted",
-        "_around",
-        "_choice",
-        "_controller",
-        "_error",
-        "_handle",
-        "_outer",
-        "_own",
-        "_pulse",
-        "_scope",
-        "_send",
-        "_unwatch",
-        "ended",
-        "pings",
-        "reason",
-    )
+    # Defaults on the class: a request pays only for what happens in it.
+    ended = False
+    pings = 0
+    reason: StopReason | None = None
+    _aborted = False
+    _controller: AbortController | None = None
+    _error: BaseException | None = None
+    _handle: Send | None = None
+    _own: AbortSignal | None = None
+    _pulse: Pulse | None = None
+    _unwatch: Cancel | None = None
 
     def __init__(
         self,
@@ -72,22 +66,12 @@ class Stream(Inbox):
         receive: Receive,
         send: Send,
     ) -> None:
-        super().__init__(receive)
+        self._receive = receive
         self._around = around
         self._choice = choice
         self._scope = scope
         self._send = send
         self._outer: Stream | None = scope.get(SCOPE_KEY)
-        self._handle: Send | None = None
-        self._pulse: Pulse | None = None
-        self._controller: AbortController | None = None
-        self._unwatch: Cancel | None = None
-        self._own: AbortSignal | None = None
-        self._aborted = False
-        self._error: BaseException | None = None
-        self.ended = False
-        self.pings = 0
-        self.reason: StopReason | None = None
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take a message of the app's: the app's own `send`."""
@@ -99,15 +83,16 @@ class Stream(Inbox):
         if message.get("type") != START or policy is None:
             await self._send(message)
             return
+        message = readable(message)
         verdict = judge(message, policy)
-        if verdict.compressed:
-            self._around.warn_compressed(self._choice.route)
         if verdict.placed is not None and self._takes_over():
             self._around.before_stream()
-            await self._send(verdict.message)
+            await self._send(with_anti_buffering(message) if policy.headers else message)
             await self._open(policy, verdict.placed, verdict.media_type)
             return
-        await self._send(message if verdict.placed else verdict.message)
+        if verdict.compressed:
+            self._around.warn_compressed(self._choice.route)
+        await self._send(message)
         if verdict.final:
             self._handle = self._send
 
@@ -210,19 +195,19 @@ class Stream(Inbox):
 
     def close(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Leave nothing behind: the app's call is over."""
-        self.end(reason, error)
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
-            self.give_up_reading()
-        if self._pulse is not None:
-            self._pulse.cancel()
-            self._pulse = None
-        self._handle = self._send
         if self._outer is None:
             self._scope.pop(SCOPE_KEY, None)
         else:
             self._scope[SCOPE_KEY] = self._outer
+        self.end(reason, error)
+        if self._pulse is not None:
+            if self._unwatch is not None:
+                self._unwatch()
+                self._unwatch = None
+                self.give_up_reading()
+            self._pulse.cancel()
+            self._pulse = None
+            self._handle = self._send
 
     def _end_once(self) -> None:
         pulse, reason = self._pulse, self.reason

@@ -13,7 +13,7 @@ from keepalive._frames import CRLF, LF, boundary_in, frame_of
     [
         (Ping.event(), b"event: ping\ndata: \n\n", "event"),
         (Ping.event("tick", "1"), b"event: tick\ndata: 1\n\n", "event"),
-        (Ping.event("x", "a\r\nb\rc\n"), b"event: x\ndata: a\ndata: b\ndata: c\ndata: \n\n", "event"),
+        (Ping.event("x", "a\r\nb\r\n"), b"event: x\ndata: a\ndata: b\ndata: \n\n", "event"),
         (Ping.event("\u00fc", "\u2028"), "event: \u00fc\ndata: \u2028\n\n".encode(), "event"),
         (Ping.comment(), b": ping\n", "line"),
         (Ping.comment(""), b": \n", "line"),
