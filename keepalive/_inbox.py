@@ -17,17 +17,23 @@ from ._asgi import DISCONNECT, REQUEST, Message, Receive
 class Inbox:
     """Wraps a server's `receive`; what the app learns, the stream learns."""
 
-    # Defaults on the class: a request pays only for what happens in it.
-    gone = False
-    _ahead: deque[Message] | None = None
-    _deaf = False
-    _more_body: bool | None = None
-    _news: anyio.Event | None = None
-    _reading = False
-    _reserved = False
+    __slots__ = (
+        "_ahead",
+        "_deaf",
+        "_more_body",
+        "_news",
+        "_reading",
+        "_receive",
+        "_reserved",
+        "gone",
+    )
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._reading = self._reserved = self._deaf = self.gone = False
+        self._more_body: bool | None = None
+        self._ahead: deque[Message] | None = None
+        self._news: anyio.Event | None = None
 
     def on_disconnect(self) -> None:
         """Hear that the client has left; for those who inherit."""

@@ -60,19 +60,34 @@ class Owner(Protocol):
 class Pulse:
     """Passes the app's messages on, and sends a ping when they fail to come."""
 
-    bytes_sent = 0
-    count = 0
-    finishing = False
-    """Whether the last body message has been handed to the server."""
-    _bom: BomFilter | None = None
-    _cancel: Cancel | None = None
-    _due = False
-    """Whether a ping waits for the app: for a boundary, or behind its send."""
-    _entry: Entry | None = None
-    _gate: anyio.Event | None = None
-    _last_ping = -math.inf
-    _pinging = False
-    _sending = 0
+    # As small as can be: there is one for every idle stream.
+    __slots__ = (
+        "_bom",
+        "_boundary",
+        "_cancel",
+        "_due",
+        "_entry",
+        "_first_at",
+        "_gate",
+        "_last_ping",
+        "_last_sent",
+        "_looked_at",
+        "_owner",
+        "_ping",
+        "_pinging",
+        "_policy",
+        "_position",
+        "_send",
+        "_sending",
+        "_time",
+        "bytes_sent",
+        "context",
+        "count",
+        "finishing",
+        "heart",
+        "slack",
+        "started",
+    )
 
     def __init__(self, owner: Owner, send: Send, policy: Policy, placed: Placed) -> None:
         self._owner = owner
@@ -81,6 +96,17 @@ class Pulse:
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
         self._position = Position()
+        self._bom: BomFilter | None = None
+        self._gate: anyio.Event | None = None
+        self._entry: Entry | None = None
+        self._cancel: Cancel | None = None
+        self._due = False  # a ping waits for the app: for a boundary, or behind its send
+        self._pinging = False
+        self._sending = 0
+        self.finishing = False  # the last body message has been handed to the server
+        self.bytes_sent = 0
+        self.count = 0
+        self._last_ping = -math.inf
         self.slack = slack(policy)
         self.context = copy_context()
         self.heart = Heart.current()

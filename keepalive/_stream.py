@@ -46,17 +46,23 @@ class Surroundings(NamedTuple):
 class Stream(Inbox):
     """One request. What only a stream needs is made when it proves to be one."""
 
-    # Defaults on the class: a request pays only for what happens in it.
-    ended = False
-    pings = 0
-    reason: StopReason | None = None
-    _aborted = False
-    _controller: AbortController | None = None
-    _error: BaseException | None = None
-    _handle: Send | None = None
-    _own: AbortSignal | None = None
-    _pulse: Pulse | None = None
-    _unwatch: Cancel | None = None
+    __slots__ = (
+        "_aborted",
+        "_around",
+        "_choice",
+        "_controller",
+        "_error",
+        "_handle",
+        "_outer",
+        "_own",
+        "_pulse",
+        "_scope",
+        "_send",
+        "_unwatch",
+        "ended",
+        "pings",
+        "reason",
+    )
 
     def __init__(
         self,
@@ -66,12 +72,21 @@ class Stream(Inbox):
         receive: Receive,
         send: Send,
     ) -> None:
-        self._receive = receive
+        super().__init__(receive)
         self._around = around
         self._choice = choice
         self._scope = scope
         self._send = send
         self._outer: Stream | None = scope.get(SCOPE_KEY)
+        self._handle: Send | None = None
+        self._pulse: Pulse | None = None
+        self._controller: AbortController | None = None
+        self._unwatch: Cancel | None = None
+        self._own: AbortSignal | None = None
+        self._error: BaseException | None = None
+        self._aborted = self.ended = False
+        self.pings = 0
+        self.reason: StopReason | None = None
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take a message of the app's: the app's own `send`."""
@@ -199,8 +214,10 @@ class Stream(Inbox):
             self._scope.pop(SCOPE_KEY, None)
         else:
             self._scope[SCOPE_KEY] = self._outer
-        self.end(reason, error)
-        if self._pulse is not None:
+        if self._pulse is None:
+            self.stop(reason, error)
+        else:
+            self.end(reason, error)
             if self._unwatch is not None:
                 self._unwatch()
                 self._unwatch = None
