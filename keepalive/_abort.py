@@ -83,10 +83,9 @@ class AbortSignal:
         return self.reason
 
     def _abort(self, reason: object) -> None:
-        outcome = (reason,)
-        if self._outcome.setdefault(None, outcome) is outcome:
-            for callback in list(self._callbacks):
-                self._call(callback)
+        self._outcome.setdefault(None, (reason,))
+        for callback in list(self._callbacks):
+            self._call(callback)
 
     def _call(self, callback: Callback) -> None:
         # Popped, so that of an abort and an `add_callback` in two threads just one calls it.

@@ -81,6 +81,7 @@ def test_times_are_plain_arithmetic():
     assert [steady_next(policy, 104, at) for at in (0, 104, 113.9, 114, 160)] == [
         104, 114, 114, 124, 164
     ]  # fmt: skip
+    assert steady_next(Policy(interval=0.1), 0.0, 0.3) == pytest.approx(0.4)
     assert steady_next(policy, 0.1 + 0.2, 0.1 + 0.2 + 10 * 3) == pytest.approx(40.3)
 
 
