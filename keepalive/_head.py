@@ -40,10 +40,10 @@ COMPRESSED: Final = Verdict(None, compressed=True)
 
 def readable(message: Message) -> Message:
     """Return a start message whose headers may be read more than once."""
-    headers = message.get("headers", ())
-    if isinstance(headers, list | tuple) or not isinstance(headers, Iterator):
-        return message
-    return {**message, "headers": list(cast("Iterator[object]", headers))}
+    headers = message.get("headers")
+    if type(headers) is not list and isinstance(headers, Iterator):
+        return {**message, "headers": list(cast("Iterator[object]", headers))}
+    return message
 
 
 def judge(message: Message, policy: Policy) -> Verdict:
@@ -56,10 +56,10 @@ def judge(message: Message, policy: Policy) -> Verdict:
         headers: Headers = message.get("headers", ())
         if status < 200:
             return INFORMATIONAL
-        content_type = _find(headers, b"content-type").lower()
-        if not (policy.formats or content_type.lstrip().startswith(b"text/event-stream")):
+        content_type = _find(headers, b"content-type")
+        if not policy.formats and b"event-stream" not in content_type.lower():
             return HANDS_OFF  # nearly every response: no need to look closer
-        media_type = content_type.split(b";", 1)[0].strip().decode("latin-1")
+        media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
         placed = placed_ping(policy, media_type)
         if placed is None or status in (204, 304) or _find(headers, b"content-length"):
             return HANDS_OFF
