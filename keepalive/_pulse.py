@@ -242,7 +242,7 @@ class Pulse:
 
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending or self.finishing)
+            not (self._pinging or self._sending)
             and self._owner.alive
             and self._position.stands_at(self._boundary)
         )
