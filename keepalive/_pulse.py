@@ -158,7 +158,8 @@ class Pulse:
         try:
             await self._send(message)
         except BaseException as error:
-            self._position.lose()  # it may have been written, or not
+            if size:
+                self._position.lose()  # it may have been written, or not
             if isinstance(error, OSError):
                 self._owner.end(StopReason.DISCONNECTED, error)
             raise
@@ -258,8 +259,8 @@ class Pulse:
 
     async def _send_ping(self) -> None:
         self._due = False
-        self._pinging = True
         payload = self._payload()
+        self._pinging = True
         if self._bom is None and self._position.untouched:
             self._bom = BomFilter()
         try:

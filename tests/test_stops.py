@@ -389,6 +389,17 @@ def test_after_a_failed_send_no_ping_stands_in_the_dark(backend):
     assert world.timeline == [(0, START), (40, X), (40, PING), (55, PING), (56, END)]
 
 
+def test_a_failed_message_without_bytes_leaves_the_stream_where_it_stood(backend):
+    push = {"type": "http.response.push"}
+
+    async def try_to_push(scope, receive, send):
+        with pytest.raises(ValueError, match="no"):
+            await send(push)
+
+    prepare = failing(ValueError("no"), lambda message: message == push)
+    assert play(backend, [(1, try_to_push), (40, END)], prepare=prepare).pings == [15, 30]
+
+
 # the app
 
 
