@@ -10,13 +10,13 @@ from contextvars import copy_context
 from typing import Final, Protocol
 
 import anyio
-from typing_extensions import Buffer
 
-from ._asgi import BODY, PATH_SEND, ZERO_COPY_SEND, Message, Send
+from ._asgi import BODY, Message, Send
 from ._backend import Cancel
-from ._frames import BomFilter, Boundary, Ping, Position, frame_of
+from ._frames import Boundary, Ping, frame_of
 from ._heart import Entry, Heart
 from ._observe import LOGGER, StopReason
+from ._passage import Passage
 from ._policy import Placed, Policy, first_at, idle_due, slack, steady_next
 
 ROUNDING: Final = 1e-9
@@ -62,7 +62,6 @@ class Pulse:
 
     # As small as can be: there is one for every idle stream.
     __slots__ = (
-        "_bom",
         "_boundary",
         "_cancel",
         "_due",
@@ -73,17 +72,16 @@ class Pulse:
         "_last_sent",
         "_looked_at",
         "_owner",
+        "_passage",
         "_ping",
         "_pinging",
         "_policy",
-        "_position",
         "_send",
         "_sending",
         "_time",
         "bytes_sent",
         "context",
         "count",
-        "finishing",
         "heart",
         "slack",
         "started",
@@ -95,15 +93,13 @@ class Pulse:
         self._policy = policy
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
-        self._position = Position()
-        self._bom: BomFilter | None = None
+        self._passage = Passage()
         self._gate: anyio.Event | None = None
         self._entry: Entry | None = None
         self._cancel: Cancel | None = None
         self._due = False  # a ping waits for the app: for a boundary, or behind its send
         self._pinging = False
         self._sending = 0
-        self.finishing = False  # the last body message has been handed to the server
         self.bytes_sent = 0
         self.count = 0
         self._last_ping = -math.inf
@@ -114,6 +110,11 @@ class Pulse:
         self.started = self._looked_at = self._time()
         self._first_at = first_at(policy, self.started)
         self._last_sent = self._first_at - policy.interval
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the last body message has been handed to the server."""
+        return self._passage.finishing
 
     @property
     def duration(self) -> float:
@@ -145,21 +146,13 @@ class Pulse:
         """Pass on a message of the app's, and a ping that has waited for it."""
         while self._pinging:
             await self._ping_over()
-        body = message.get("body")
-        if type(body) is bytes and self._bom is None and message.get("type") == BODY:
-            size = len(body)  # nearly every message: no need to look closer
-            if size:
-                self._position.feed(body)
-            if not message.get("more_body", False):
-                self.finishing = True
-        else:
-            message, size = self._pass(message)
+        message, size = self._passage.take(message)
         self._sending += 1
         try:
             await self._send(message)
         except BaseException as error:
             if size:
-                self._position.lose()  # it may have been written, or not
+                self._passage.lose()  # it may have been written, or not
             if isinstance(error, OSError):
                 self._owner.end(StopReason.DISCONNECTED, error)
             raise
@@ -168,39 +161,10 @@ class Pulse:
         if size:
             self.bytes_sent += size
             self._last_sent = self._time()
-        if self.finishing:
+        if self._passage.finishing:
             self._owner.end(StopReason.COMPLETED)
         elif self._due and self._may_ping():
             await self._send_ping()
-
-    def _pass(self, message: Message) -> tuple[Message, int]:
-        """Note what a message does to the stream; return what to send, and its body's size."""
-        kind = message.get("type")
-        if kind == BODY:
-            body = _bytes_of(message.get("body", b""))
-            self.finishing |= not message.get("more_body", False)
-            if body is None:
-                self._position.lose()
-                return message, 0
-            if self._bom is not None and (body or self.finishing):
-                body = self._without_bom(self._bom, body)
-                message = {**message, "body": body}
-            if body:
-                self._position.feed(body)
-            return message, len(body)
-        if kind == PATH_SEND:
-            self.finishing = True
-        elif kind == ZERO_COPY_SEND:
-            self._position.lose()
-            self.finishing |= not message.get("more_body", False)
-        return message, 0
-
-    def _without_bom(self, bom: BomFilter, body: bytes) -> bytes:
-        body, decided = bom.feed(body, more=not self.finishing)
-        if decided:
-            self._bom = None
-            self._position.leave_head()
-        return body
 
     def look(self, when: float, now: float) -> tuple[bool, float]:
         """Tell the heart whether a ping is due, and when to look again."""
@@ -243,9 +207,9 @@ class Pulse:
 
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending)
+            not (self._pinging or self._sending or self._passage.finishing)
             and self._owner.alive
-            and self._position.stands_at(self._boundary)
+            and self._passage.stands_at(self._boundary)
         )
 
     async def _ping_alone(self) -> None:
@@ -261,8 +225,7 @@ class Pulse:
         self._due = False
         payload = self._payload()
         self._pinging = True
-        if self._bom is None and self._position.untouched:
-            self._bom = BomFilter()
+        self._passage.pinged()
         try:
             await self._send({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
@@ -280,7 +243,7 @@ class Pulse:
 
     def _payload(self) -> bytes:
         try:
-            return frame_of(self._ping, self._position.newline)
+            return frame_of(self._ping, self._passage.newline)
         except Exception:
             LOGGER.exception("a ping's callable failed")
             return self._ping.payload
@@ -299,10 +262,3 @@ class Pulse:
         if self._gate is None:
             self._gate = anyio.Event()
         await self._gate.wait()
-
-
-def _bytes_of(body: object) -> bytes | None:
-    """Return a body as `bytes`; `None` where the server must tell the app what it thinks."""
-    if type(body) is bytes:
-        return body
-    return memoryview(body).tobytes() if isinstance(body, Buffer) else None

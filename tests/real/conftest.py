@@ -1,0 +1,27 @@
+"""One uvicorn for each pair of HTTP parser and event loop, started when it is first needed."""
+
+from collections.abc import Iterator
+
+import pytest
+from real.clients import TESTS, Server
+
+FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
+
+
+@pytest.fixture(scope="session", params=FLAVOURS, ids="-".join)
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    http, loop = request.param
+    folder = tmp_path_factory.mktemp(f"uvicorn-{http}-{loop}")
+    server = Server(folder, "real.apps:application", TESTS, "--http", http, "--loop", loop)
+    yield server
+    server.stop()
+    assert server.new_complaints() == []
+
+
+@pytest.fixture
+def server(running: Server) -> Iterator[Server]:
+    """A running server, whose log says nothing bad of what the test did."""
+    yield running
+    assert running.new_complaints() == []

@@ -1,0 +1,112 @@
+"""The examples of the documentation, each under uvicorn: their events, and their pings."""
+
+import ast
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from real.clients import PING, TESTS, Server, curl, exchange, split_pings
+
+pytestmark = pytest.mark.real
+
+EXAMPLES = TESTS.parent / "docs" / "examples"
+COMMENT = b": ping\n"
+
+
+def interval_of(name):
+    """Return the interval that an example gives its middleware."""
+    tree = ast.parse((EXAMPLES / f"{name}.py").read_text())
+    (value,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INTERVAL"
+    ]
+    return ast.literal_eval(value)
+
+
+class Example:
+    """A running example; `silence` is a little more than its interval."""
+
+    def __init__(self, name, folder: Path):
+        folder.mkdir()
+        self.server = Server(folder, f"{name}:app", EXAMPLES)
+        self.silence = 1.2 * interval_of(name)
+
+    def read(self, path, *, silent=True):
+        return curl(self.server, f"{path}silence={self.silence if silent else 0}")
+
+    def post(self, path):
+        return httpx.post(self.server.url(path), timeout=20)
+
+
+def quickstart(example):
+    talking = example.read("/?steps=3&", silent=False)
+    assert talking == b"data: step 1\n\ndata: step 2\n\ndata: step 3\n\n"
+    silent = example.read("/?steps=2&")
+    assert silent == b"data: step 1\n\n" + PING + b"data: step 2\n\n"
+    page = httpx.get(example.server.url("/page"))
+    assert "EventSource" in page.text
+    assert "ping" not in httpx.get(example.server.url("/elsewhere")).text
+
+
+def raw_asgi(example):
+    event = b"data: first half\ndata: second half\n\n"
+    assert example.read("/?events=2&", silent=False) == event * 2
+    rest, pings = split_pings(silent := example.read("/?events=2&"))
+    assert rest == event * 2
+    assert silent.startswith(event + PING * 2)
+    assert pings >= 4
+
+
+def starlette_app(example):
+    news = b"data: news\n\n"
+    for path, reason in [("/logout/ada", b"aborted"), ("/stop", b"shutdown")]:
+        with exchange(example.server, f"/events/ada?silence={example.silence}") as made:
+            made.read_until(news + PING + news)
+            assert example.post(path).status_code == 200
+            assert made.read().endswith(news + b"event: bye\ndata: %b\n\n" % reason)
+    # The owner has gone: no pings any more, and the stream says goodbye at once.
+    with exchange(example.server, "/events/eve") as made:
+        assert made.read() == b"event: bye\ndata: shutdown\n\n"
+
+
+def fastapi_app(example):
+    assert example.read("/think?", silent=False) == b"data: thinking\n\ndata: 42\n\n"
+    assert example.read("/think?") == b"data: thinking\n\n" + PING + b"data: 42\n\n"
+    path = "/v1/chat/completions?silence="
+    talking = example.post(f"{path}0").content
+    silent = example.post(f"{path}{example.silence}").content
+    assert silent.replace(COMMENT, b"") == talking
+    assert silent.count(COMMENT) == 1
+    assert COMMENT not in talking
+    assert silent.endswith(b"data: [DONE]\n\n")
+
+
+READERS = {read.__name__: read for read in (quickstart, raw_asgi, starlette_app, fastapi_app)}
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory):
+    """All examples, run and read at the same time; they take some seconds each."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    def run(name):
+        example = Example(name, folder / name)
+        try:
+            READERS[name](example)
+        finally:
+            example.server.stop()
+        return example.server.new_complaints()
+
+    with ThreadPoolExecutor() as pool:
+        yield {name: pool.submit(run, name) for name in READERS}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_example_streams_its_events_and_pings(readings, name):
+    assert readings[name].result() == []
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(READERS)
