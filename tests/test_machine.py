@@ -3,13 +3,13 @@
 The model notes what the server saw and when; the invariants are read off the wire.
 """
 
-import contextlib
 import math
+import threading
 from contextvars import copy_context
 
 import anyio
-import anyio.from_thread
 import pytest
+import trio
 import trio.testing
 from harness import VirtualLoop, body, heart_size, http, settle, start, tasks_left
 from hypothesis import settings
@@ -66,13 +66,20 @@ class TrioSteps:
 
     def __init__(self):
         self._clock = trio.testing.MockClock()
-        self._stack = contextlib.ExitStack()
-        self._portal = self._stack.enter_context(
-            anyio.from_thread.start_blocking_portal("trio", {"clock": self._clock})
+        self._running = threading.Event()
+        self._thread = threading.Thread(
+            target=trio.run, args=(self._main,), kwargs={"clock": self._clock}
         )
+        self._thread.start()
+        self._running.wait()
+
+    async def _main(self):
+        self._token, self._over = trio.lowlevel.current_trio_token(), trio.Event()
+        self._running.set()
+        await self._over.wait()
 
     def call(self, function, *args):
-        return self._portal.call(function, *args)
+        return trio.from_thread.run(function, *args, trio_token=self._token)
 
     def sleep(self, delay):
         async def jump():
@@ -83,7 +90,8 @@ class TrioSteps:
         self.call(jump)
 
     def close(self):
-        self._stack.close()
+        trio.from_thread.run_sync(self._over.set, trio_token=self._token)
+        self._thread.join()
 
 
 class Machine(RuleBasedStateMachine):
