@@ -29,7 +29,11 @@ class Member(Protocol):
     """What the heart asks of a stream."""
 
     context: Context
-    slack: float
+
+    @property
+    def slack(self) -> float:
+        """Seconds that it may be told early, to be served together with others."""
+        ...  # pragma: no cover
 
     def look(self, when: float, now: float) -> tuple[bool, float]:
         """Tell whether a ping is due, and when to look again."""

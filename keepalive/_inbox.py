@@ -19,7 +19,6 @@ class Inbox:
 
     __slots__ = (
         "_ahead",
-        "_deaf",
         "_more_body",
         "_news",
         "_reading",
@@ -30,7 +29,7 @@ class Inbox:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._reading = self._reserved = self._deaf = self.gone = False
+        self._reading = self._reserved = self.gone = False
         self._more_body: bool | None = None
         self._ahead: deque[Message] | None = None
         self._news: anyio.Event | None = None
@@ -60,7 +59,7 @@ class Inbox:
     @property
     def may_read_ahead(self) -> bool:
         """Whether nobody listens, and no more of the request's body is known to come."""
-        return not (self._reading or self.gone or self._deaf or self._more_body)
+        return not (self._reading or self.gone or self._more_body)
 
     async def read_ahead(self) -> None:
         """Listen for the disconnect in the app's place; keep what else comes for the app.
@@ -70,17 +69,18 @@ class Inbox:
         """
         self._reserved = False
         try:
-            while not (self.gone or self._deaf or self._more_body):
-                # A body that goes on after its end comes from a server, or a test, that
-                # answers at once for ever.
-                self._deaf = self._more_body is False
+            while not (self.gone or self._more_body):
+                was_over = self._more_body is False
                 message = await self._receive()
                 self._learn(message)
                 if not self.gone:
                     self._keep(message)
+                    # A body that goes on after its end comes from a server, or a test, that
+                    # answers at once for ever.
+                    self._more_body = self._more_body or was_over
                 self._tell()
         except Exception:  # the app meets the server's error when it asks itself
-            self._deaf = True
+            self._more_body = True
         finally:
             self._reading = False
             self._tell()

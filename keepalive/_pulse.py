@@ -83,7 +83,6 @@ class Pulse:
         "context",
         "count",
         "heart",
-        "slack",
         "started",
     )
 
@@ -103,13 +102,17 @@ class Pulse:
         self.bytes_sent = 0
         self.count = 0
         self._last_ping = -math.inf
-        self.slack = slack(policy)
         self.context = copy_context()
         self.heart = Heart.current()
         self._time: Callable[[], float] = self.heart.loop.time
         self.started = self._looked_at = self._time()
         self._first_at = first_at(policy, self.started)
         self._last_sent = self._first_at - policy.interval
+
+    @property
+    def slack(self) -> float:
+        """Seconds that a ping may come early."""
+        return slack(self._policy)
 
     @property
     def finishing(self) -> bool:

@@ -81,10 +81,7 @@ class Stream(Inbox):
         self._handle: Send | None = None
         self._pulse: Pulse | None = None
         self._controller: AbortController | None = None
-        self._unwatch: Cancel | None = None
-        self._own: AbortSignal | None = None
-        self._error: BaseException | None = None
-        self._aborted = self.ended = False
+        self._aborted = False
         self.pings = 0
         self.reason: StopReason | None = None
 
@@ -122,6 +119,9 @@ class Stream(Inbox):
         return self._takes_over()
 
     async def _open(self, policy: Policy, placed: Placed, media_type: str) -> None:
+        self._own: AbortSignal | None = None
+        self._unwatch: Cancel | None = None
+        self.ended = False
         pulse = self._pulse = Pulse(self, self._send, policy, placed)
         self._handle = pulse.send
         path = self._scope["path"]
@@ -195,7 +195,8 @@ class Stream(Inbox):
         """Stop the pings. The first reason wins."""
         if self.reason is not None:
             return
-        self.reason, self._error = reason, error
+        self.reason = reason
+        self._error = error
         if self._pulse is not None:
             self._pulse.rest()
             for signal in self._signals:
