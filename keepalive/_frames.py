@@ -43,7 +43,7 @@ class Ping:
 
     payload: bytes
     at: Boundary
-    _crlf: bytes = field(default=b"", repr=False, compare=False)
+    _own_lines: bool = field(default=True, repr=False)
     _render: Callable[[], bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,6 @@ class Ping:
                 f"Ping.payload must end at its own boundary ({self.at!r}) or consist of "
                 f"spaces, got {self.payload!r}"
             )
-        object.__setattr__(self, "_crlf", self._crlf or self.payload)
 
     @classmethod
     def event(cls, name: str = "ping", data: Text = "") -> "Ping":
@@ -112,7 +111,7 @@ class Ping:
         In `text/event-stream` a blank line ends an event, so there it waits for the end of
         the app's own.
         """
-        return cls(LF, "line", CRLF)
+        return cls(LF, "line", _own_lines=False)
 
     @classmethod
     def space(cls) -> "Ping":
@@ -149,10 +148,13 @@ def frame_of(ping: Ping, newline: bytes) -> bytes:
         Exception: Whatever the ping's callable raised, `TypeError` or `ValueError` for a text
             that can't be sent. The ping's payload is then the thing to send.
     """
-    if ping._render is None:
-        return ping._crlf if newline == CRLF else ping.payload
-    payload = ping._render()
-    return payload.replace(LF, CRLF) if newline == CRLF else payload
+    payload = ping.payload if ping._render is None else ping._render()
+    return with_newlines(ping, payload, newline)
+
+
+def with_newlines(ping: Ping, payload: bytes, newline: bytes) -> bytes:
+    """Return a payload of a ping's with the stream's own line endings, unless it is raw."""
+    return payload if ping._own_lines or newline == LF else payload.replace(LF, newline)
 
 
 def is_spaces(payload: bytes) -> bool:
@@ -174,9 +176,8 @@ def _built(
     frame: Callable[[object], bytes], text: Text, *, fallback: str, at: Boundary
 ) -> Ping:
     if callable(text):
-        return Ping(frame(fallback), at, _render=lambda: frame(text()))
-    payload = frame(text)
-    return Ping(payload, at, payload.replace(LF, CRLF))
+        return Ping(frame(fallback), at, _own_lines=False, _render=lambda: frame(text()))
+    return Ping(frame(text), at, _own_lines=False)
 
 
 def _text(field_name: str, value: object) -> str:

@@ -63,7 +63,8 @@ def judge(message: Message, policy: Policy) -> Verdict:
         placed = placed_ping(policy, media_type)
         if placed is None or status in (204, 304) or _find(headers, b"content-length"):
             return HANDS_OFF
-        if _find(headers, b"content-encoding").strip().lower() not in (b"", b"identity"):
+        encodings = {v.strip().lower() for n, v in headers if n.lower() == b"content-encoding"}
+        if encodings - {b"", b"identity"}:
             return COMPRESSED
         return Verdict(placed, media_type)
     except (AttributeError, KeyError, TypeError, ValueError):

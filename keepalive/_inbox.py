@@ -8,10 +8,14 @@ waiter empty duplicates. Why nothing is awaited before the server's own `receive
 """
 
 from collections import deque
+from typing import Final
 
 import anyio
 
 from ._asgi import DISCONNECT, REQUEST, Message, Receive
+
+MOST_AHEAD: Final = 3
+"""Messages kept for an app that asks for none."""
 
 
 class Inbox:
@@ -19,6 +23,7 @@ class Inbox:
 
     __slots__ = (
         "_ahead",
+        "_deaf",
         "_more_body",
         "_news",
         "_reading",
@@ -29,7 +34,7 @@ class Inbox:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._reading = self._reserved = self.gone = False
+        self._reading = self._reserved = self._deaf = self.gone = False
         self._more_body: bool | None = None
         self._ahead: deque[Message] | None = None
         self._news: anyio.Event | None = None
@@ -59,7 +64,11 @@ class Inbox:
     @property
     def may_read_ahead(self) -> bool:
         """Whether nobody listens, and no more of the request's body is known to come."""
-        return not (self._reading or self.gone or self._more_body)
+        return self._curious and not self._reading
+
+    @property
+    def _curious(self) -> bool:
+        return not (self.gone or self._deaf or self._more_body)
 
     async def read_ahead(self) -> None:
         """Listen for the disconnect in the app's place; keep what else comes for the app.
@@ -67,20 +76,18 @@ class Inbox:
         Never goes on behind a message that has `more_body`: the pace of an upload is the
         app's. The caller has called `begin_reading`.
         """
+        if not self._reserved:
+            return
         self._reserved = False
         try:
-            while not (self.gone or self._more_body):
-                was_over = self._more_body is False
+            while self._curious:
                 message = await self._receive()
                 self._learn(message)
                 if not self.gone:
                     self._keep(message)
-                    # A body that goes on after its end comes from a server, or a test, that
-                    # answers at once for ever.
-                    self._more_body = self._more_body or was_over
                 self._tell()
         except Exception:  # the app meets the server's error when it asks itself
-            self._more_body = True
+            self._deaf = True
         finally:
             self._reading = False
             self._tell()
@@ -103,6 +110,9 @@ class Inbox:
         if self._ahead is None:
             self._ahead = deque()
         self._ahead.append(message)
+        # So many without a disconnect come from a server, or a test, that answers at once
+        # for ever.
+        self._deaf = len(self._ahead) >= MOST_AHEAD
 
     def _learn(self, message: Message) -> None:
         kind = message.get("type")

@@ -4,7 +4,6 @@ Law: holds configuration, no stream. Knows no bytes and no clock.
 """
 
 import difflib
-import logging
 from collections.abc import Callable
 from typing import TypeAlias, final
 
@@ -12,7 +11,7 @@ from typing_extensions import Unpack
 
 from ._abort import AbortController, AbortSignal
 from ._asgi import ASGIApp, Receive, Scope, Send
-from ._observe import Observer, StopReason
+from ._observe import LOGGER, Observer, StopReason
 from ._policy import Policy, PolicyOptions
 from ._routes import RouteFunction, RouteMap, Routes
 from ._stream import SCOPE_KEY, Stream, Surroundings
@@ -125,7 +124,7 @@ class KeepaliveMiddleware:
             try:
                 subscribe(self.shutdown)
             except Exception:
-                logging.getLogger("keepalive").exception("on_shutdown raised")
+                LOGGER.exception("on_shutdown raised")
 
     def _follow(self, abort: object) -> AbortFunction:
         """Return what gives each stream its own signal; follow a shared one here."""
@@ -145,7 +144,7 @@ class KeepaliveMiddleware:
     def _warn_compressed(self, route: str) -> None:
         if route not in self._warned:
             self._warned.add(route)
-            logging.getLogger("keepalive").warning(
+            LOGGER.warning(
                 "a compressed stream can't be kept alive: put KeepaliveMiddleware inside "
                 "the compressing middleware",
                 extra={"route": route},
@@ -165,7 +164,7 @@ def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
             raise TypeError(f"abort must return an AbortSignal or None, got {signal!r}")
         except Exception:
             extra = {"path": scope["path"]}
-            logging.getLogger("keepalive").exception("the abort callable failed", extra=extra)
+            LOGGER.exception("the abort callable failed", extra=extra)
             return None
 
     return own_signal

@@ -14,6 +14,9 @@ from ._frames import Boundary, Ping, boundary_in, is_spaces
 Pacing: TypeAlias = Literal["idle", "steady"]
 Placed: TypeAlias = tuple[Ping, Boundary]
 
+LEAST_INTERVAL: Final = 0.001
+"""Seconds; what is shorter than a loop's timers can tell apart would be a busy loop."""
+
 EVENT_STREAM: Final = "text/event-stream"
 
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
@@ -36,7 +39,7 @@ class Policy:
 
     Attributes:
         interval: Seconds; how long a stream may stay silent. Default 15, which clears every
-            idle limit of 20 s and more; above 0 and finite.
+            idle limit of 20 s and more; at least 0.001 and finite.
         pacing: `"idle"` (default): ping after `interval` seconds in which nothing was sent;
             the app's own bytes count. `"steady"`: ping every `interval` seconds whatever the
             app sends, on a fixed grid from the first ping; what was missed is left out.
@@ -127,8 +130,10 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number) or number < 0 or (number == 0 and zero is None):
-        rule = "above 0" if zero is None else f"0 ({zero}) or above"
+    if not math.isfinite(number) or number < (LEAST_INTERVAL if zero is None else 0):
+        rule = (
+            f"above 0 (at least {LEAST_INTERVAL})" if zero is None else f"0 ({zero}) or above"
+        )
         raise ValueError(f"{name} must be {rule} and finite (seconds), got {value!r}")
     return number
 

@@ -5,6 +5,7 @@ no signal and no other stream; why it stops is its owner's affair.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ import anyio
 
 from ._asgi import BODY, Message, Send
 from ._backend import Cancel
-from ._frames import Boundary, Ping, frame_of
+from ._frames import Boundary, Ping, frame_of, with_newlines
 from ._heart import Entry, Heart
 from ._observe import LOGGER, StopReason
 from ._passage import Passage
@@ -67,9 +68,9 @@ class Pulse:
         "_due",
         "_entry",
         "_first_at",
-        "_gate",
         "_last_ping",
         "_last_sent",
+        "_line",
         "_looked_at",
         "_owner",
         "_passage",
@@ -93,7 +94,7 @@ class Pulse:
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
         self._passage = Passage()
-        self._gate: anyio.Event | None = None
+        self._line: deque[anyio.Event] | None = None
         self._entry: Entry | None = None
         self._cancel: Cancel | None = None
         self._due = False  # a ping waits for the app: for a boundary, or behind its send
@@ -147,8 +148,8 @@ class Pulse:
 
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""
-        while self._pinging:
-            await self._ping_over()
+        if self._pinging or self._line:
+            await self._wait_in_line()
         message, size = self._passage.take(message)
         self._sending += 1
         try:
@@ -156,6 +157,8 @@ class Pulse:
         except BaseException as error:
             if size:
                 self._passage.lose()  # it may have been written, or not
+            if isinstance(error, Exception):
+                self._passage.finishing = False  # the server has refused it
             if isinstance(error, OSError):
                 self._owner.end(StopReason.DISCONNECTED, error)
             raise
@@ -210,7 +213,7 @@ class Pulse:
 
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending or self._passage.finishing)
+            not (self._pinging or self._sending or self._line or self._passage.finishing)
             and self._owner.alive
             and self._passage.stands_at(self._boundary)
         )
@@ -240,16 +243,16 @@ class Pulse:
                 self._note_ping(payload)
         finally:
             self._pinging = False
-            if self._gate is not None:
-                self._gate.set()
-                self._gate = None
+            if self._line:
+                self._line[0].set()
 
     def _payload(self) -> bytes:
         try:
             return frame_of(self._ping, self._passage.newline)
         except Exception:
             LOGGER.exception("a ping's callable failed")
-            return self._ping.payload
+            newline = self._passage.newline
+            return with_newlines(self._ping, self._ping.payload, newline)
 
     def _note_ping(self, payload: bytes) -> None:
         now = self._time()
@@ -261,7 +264,14 @@ class Pulse:
         self.bytes_sent += len(payload)
         self._owner.pinged(self.count, payload)
 
-    async def _ping_over(self) -> None:
-        if self._gate is None:
-            self._gate = anyio.Event()
-        await self._gate.wait()
+    async def _wait_in_line(self) -> None:
+        """Wait for the ping that is being sent, and for whoever has waited longer."""
+        line = self._line = self._line or deque()
+        turn = anyio.Event()
+        line.append(turn)
+        try:
+            await turn.wait()
+        finally:
+            line.remove(turn)
+            if turn.is_set() and line:
+                line[0].set()  # it runs in a later turn of the loop, behind this one's send

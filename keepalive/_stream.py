@@ -47,7 +47,6 @@ class Stream(Inbox):
     """One request. What only a stream needs is made when it proves to be one."""
 
     __slots__ = (
-        "_aborted",
         "_around",
         "_choice",
         "_controller",
@@ -55,6 +54,7 @@ class Stream(Inbox):
         "_handle",
         "_outer",
         "_own",
+        "_pending",
         "_pulse",
         "_scope",
         "_send",
@@ -81,7 +81,7 @@ class Stream(Inbox):
         self._handle: Send | None = None
         self._pulse: Pulse | None = None
         self._controller: AbortController | None = None
-        self._aborted = False
+        self._pending: StopReason | None = None
         self.pings = 0
         self.reason: StopReason | None = None
 
@@ -122,6 +122,7 @@ class Stream(Inbox):
         self._own: AbortSignal | None = None
         self._unwatch: Cancel | None = None
         self.ended = False
+        self._error: BaseException | None = None
         pulse = self._pulse = Pulse(self, self._send, policy, placed)
         self._handle = pulse.send
         path = self._scope["path"]
@@ -133,43 +134,37 @@ class Stream(Inbox):
             self._end_once()
             return
         self._own = self._around.own_signal(self._scope)
-        for signal in self._signals:
-            signal.add_callback(self.poke)
+        self._around.stops.add_callback(self.on_stops)
+        if self._own is not None:
+            self._own.add_callback(self.abort)
         self.heed()
         if self.reason is None:
             await pulse.begin()
 
     @property
-    def _signals(self) -> tuple[AbortSignal, ...]:
-        stops = self._around.stops
-        return (stops,) if self._own is None else (stops, self._own)
-
-    @property
     def alive(self) -> bool:
         """Whether nothing has stopped the stream, nor is about to."""
-        return (
-            self.reason is None
-            and not self._aborted
-            and not any(signal.aborted for signal in self._signals)
-        )
+        return self.reason is None and self._pending is None
 
-    def poke(self) -> None:
-        """Have the stream heed its signals soon. From any thread or signal handler."""
+    def on_stops(self) -> None:
+        """Hear that all streams are to stop. From any thread or signal handler."""
+        reason = self._around.stops.reason
+        self._stop_soon(reason if isinstance(reason, StopReason) else StopReason.ABORTED)
+
+    def abort(self) -> None:
+        """Hear that this stream is to stop. From any thread or signal handler."""
+        self._stop_soon(StopReason.ABORTED)
+
+    def _stop_soon(self, reason: StopReason) -> None:
+        if self._pending is None:
+            self._pending = reason
         if (pulse := self._pulse) is not None:
             pulse.heart.post(pulse)
 
-    def abort(self) -> None:
-        """Stop this stream's pings. From any thread or signal handler."""
-        self._aborted = True
-        self.poke()
-
     def heed(self) -> None:
-        """See what the signals say."""
-        stops = self._around.stops
-        if self._aborted or (self._own is not None and self._own.aborted):
-            self.stop(StopReason.ABORTED)
-        elif isinstance(stops.reason, StopReason):
-            self.stop(stops.reason)
+        """Do what was asked for from anywhere."""
+        if self._pending is not None:
+            self.stop(self._pending)
 
     def attend(self) -> None:
         """See that somebody listens for the disconnect, once nobody else does."""
@@ -183,6 +178,8 @@ class Stream(Inbox):
         # Servers say it as well when a response is complete.
         if self._pulse is None or not self._pulse.finishing:
             self.end(StopReason.DISCONNECTED)
+            if self._pulse is not None:
+                self._pulse.cancel()  # some servers block what is sent to a client that left
 
     def pinged(self, count: int, payload: bytes) -> None:
         """Take note of a ping."""
@@ -195,14 +192,15 @@ class Stream(Inbox):
         """Stop the pings. The first reason wins."""
         if self.reason is not None:
             return
-        self.reason = reason
-        self._error = error
+        self.reason = self._pending or reason
         if self._pulse is not None:
+            self._error = None if self._pending else error
             self._pulse.rest()
-            for signal in self._signals:
-                signal.remove_callback(self.poke)
+            self._around.stops.remove_callback(self.on_stops)
+            if self._own is not None:
+                self._own.remove_callback(self.abort)
         if self._controller is not None:
-            self._controller.abort(reason)
+            self._controller.abort(self.reason)
 
     def end(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Stop the pings: the stream is over."""
@@ -240,6 +238,7 @@ class Stream(Inbox):
             bytes_sent=pulse.bytes_sent,
             error=self._error,
         )
+        self._error = None  # its traceback refers to this stream
         report(self._around.observer, fact)
 
     @property
@@ -275,7 +274,8 @@ class KeepaliveStream:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
         From any thread or signal handler. The response itself stays the app's. Once this has
-        returned, no further ping is begun.
+        returned, no further ping is begun. Before the response has started, it takes effect
+        as that starts.
         """
         self._stream.abort()
 

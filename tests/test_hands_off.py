@@ -148,6 +148,12 @@ def test_a_compressed_stream_is_left_alone_with_one_warning_per_route(backend, c
     assert "inside the compressing middleware" in caplog.text
 
 
+@pytest.mark.parametrize("values", [(b"identity", b"gzip"), (b"gzip", b"identity")])
+def test_one_encoding_of_several_is_enough(backend, values):
+    head = start([*SSE, *((b"content-encoding", value) for value in values)])
+    assert play(backend, [(20, END)], head=head).pings == []
+
+
 def test_the_identity_encoding_is_none(backend, caplog):
     head = start([*SSE, (b"content-encoding", b" Identity ")])
     assert play(backend, [(20, END)], head=head).pings == [15]

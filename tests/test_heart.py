@@ -162,7 +162,7 @@ def test_a_ping_that_takes_long_is_followed_by_a_whole_interval(backend):
     assert play(backend, [(54, END)], prepare=slow).pings == [20, 40]
 
 
-def test_no_ping_follows_a_last_body_whose_send_failed(backend):
+def test_a_stream_goes_on_whose_last_body_was_refused(backend):
     async def try_to_end(scope, receive, send):
         try:
             await send(body(more=False))
@@ -175,7 +175,8 @@ def test_no_ping_follows_a_last_body_whose_send_failed(backend):
         )
 
     world = play(backend, [(20, try_to_end), (50, lambda *_: _nothing())], prepare=failing)
-    assert world.pings == [15]
+    assert world.pings == [15, 30, 45]
+    assert world.ended.duration == 50
 
 
 async def _nothing(): ...

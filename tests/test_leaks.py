@@ -6,6 +6,7 @@ import random
 import weakref
 
 import anyio
+import pytest
 from harness import body, heart_size, http, run, settle, start, tasks_left
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
@@ -87,7 +88,8 @@ def test_a_thousand_streams_leave_nothing_behind(backend):
     }  # fmt: skip
 
 
-def test_a_stream_needs_no_garbage_collector(backend):
+@pytest.mark.parametrize("how", ["end", Gone, "cancel", OSError, ValueError])
+def test_a_stream_needs_no_garbage_collector(backend, how):
     """Nor does a response that is none: no reference cycle is made for a request."""
 
     async def main():
@@ -96,22 +98,33 @@ def test_a_stream_needs_no_garbage_collector(backend):
         async def app(scope, receive, send):
             await send(start([(b"content-type", scope["kind"])]))
             await anyio.sleep(20)
+            if scope["how"] is Gone:
+                raise Gone
+            await send(body(b"data: x\n\n"))
             await send(body(more=False))
 
-        async def serve(kind):
-            async def send(message): ...
+        async def serve(kind, how):
+            async def send(message):
+                if how is OSError and b"x" in message.get("body", b""):
+                    raise OSError
+                if how is ValueError and b"ping" in message.get("body", b""):
+                    raise ValueError
 
             references.append(weakref.ref(send))
-            scope = http(kind=kind)
+            scope = http(kind=kind, how=how)
             # As servers do: what sends knows its scope.
             send.scope = scope
-            await KeepaliveMiddleware(app)(scope, anyio.sleep_forever, send)
+            with (
+                contextlib.suppress(Gone, OSError),
+                anyio.move_on_after(10 if how == "cancel" else 100),
+            ):
+                await KeepaliveMiddleware(app)(scope, anyio.sleep_forever, send)
 
         gc.collect()
         gc.disable()
         try:
             for kind in (b"text/html", b"text/event-stream"):
-                await serve(kind)
+                await serve(kind, how)
                 await settle()
             return [reference() for reference in references]
         finally:

@@ -46,6 +46,11 @@ def test_line_endings_follow_the_streams_but_for_raw(ping, frame):
     assert frame_of(ping, CRLF) == frame
 
 
+def test_a_pings_own_payload_follows_too():
+    ping = dataclasses.replace(Ping.comment("old"), payload=b": new\n")
+    assert frame_of(ping, CRLF) == b": new\r\n"
+
+
 def test_a_callable_is_asked_each_time_and_not_when_the_ping_is_made():
     texts = iter(["1", "2"])
     ping = Ping.comment(lambda: next(texts))

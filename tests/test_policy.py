@@ -17,8 +17,8 @@ async def app(scope, receive, send): ...
 
 INF, NAN = math.inf, math.nan
 BAD_POLICIES = [
-    *(({"interval": bad}, ValueError, "interval must be above 0 and finite .seconds., got")
-      for bad in (0, -1, -0.0, NAN, INF, -INF, 10**400)),
+    *(({"interval": bad}, ValueError, "interval must be above 0 .at least 0.001. and finite")
+      for bad in (0, 1e-310, 0.0009, -1, -0.0, NAN, INF, -INF, 10**400)),
     *(({"interval": bad}, TypeError, "interval must be a number of seconds, got")
       for bad in (True, "5", None, Decimal(5), [])),
     *(({"first": bad}, ValueError, "first must be 0 .at once. or above and finite")

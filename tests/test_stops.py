@@ -269,6 +269,36 @@ def test_the_first_reason_wins(backend, order):
     assert (world.ended.reason, world.pings) == (expected, [15])
 
 
+@pytest.mark.parametrize("end", ["last body", "return", "raise"])
+@pytest.mark.parametrize("how", ["own", "signal", "shutdown, own", "own, shutdown"])
+def test_the_first_reason_wins_within_one_turn_of_the_loop_too(backend, end, how):
+    made, controller = [], AbortController()
+
+    def wrap(app, **options):
+        made.append(KeepaliveMiddleware(app, abort=controller.signal, **options))
+        return made[0]
+
+    async def stop(scope, receive, send):
+        actions = {
+            "own": stream(scope).abort,
+            "signal": controller.abort,
+            "shutdown": made[0].shutdown,
+        }
+        for name in how.split(", "):
+            actions[name]()
+        if end == "last body":
+            await send(body(more=False))
+        elif end == "raise":
+            raise ZeroDivisionError
+
+    world = play(
+        backend, [(20, stop)], wrap=wrap, raises=ZeroDivisionError if end == "raise" else None
+    )
+    shut_down = how.startswith("shutdown")
+    assert world.ended.reason is (StopReason.SHUTDOWN if shut_down else StopReason.ABORTED)
+    assert world.ended.error is None
+
+
 # the client
 
 
@@ -490,7 +520,28 @@ def test_a_ping_that_outlasts_its_stream_is_no_fact_any_more(backend):
 
     world = play(backend, [(50, END)], prepare=prepare)
     assert [type(fact) for fact in world.facts] == [StreamStarted, StreamEnded]
-    assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [35])
+    assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [])
+
+
+def test_an_inline_ping_that_outlasts_its_stream_is_no_fact_either(backend):
+    """It is sent in the app's own task, right behind the app's bytes."""
+
+    def prepare(world):
+        world.slow = lambda message: 20 if message.get("body") == PING else 0
+        world.leave_at = 25
+
+    world = play(backend, [(1, b"data: x\n"), (20, b"\n"), (50, END)], prepare=prepare)
+    assert [type(fact) for fact in world.facts] == [StreamStarted, StreamEnded]
+    assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [40])
+
+
+def test_a_ping_blocked_for_ever_at_a_disconnect_blocks_no_send_of_the_app(backend):
+    def prepare(world):
+        world.slow = lambda message: 10**6 if message.get("body") == PING else 0
+        world.leave_at = 20
+
+    world = play(backend, [(18, X), (30, X)], prepare=prepare)
+    assert world.timeline == [(0, START), (20, X), (30, X)]
 
 
 def test_a_ping_in_flight_at_an_abort_is_counted(backend):

@@ -95,6 +95,31 @@ def test_two_senders_wait_for_one_blocked_ping(backend):
     assert world.timeline == [(0, START), (25, PING), (25, X), (25, X), (30, END)]
 
 
+def test_senders_that_wait_for_a_blocked_ping_keep_their_order(backend):
+    """And nobody overtakes them; one that gives up makes way."""
+
+    async def many(scope, receive, send):
+        async def one(number, patience):
+            await anyio.sleep(number / 10)
+            with anyio.move_on_after(patience):
+                await send(body(b"data: %d\n\n" % number))
+
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(one, number, 2 if number in (0, 3) else 100)
+            await anyio.sleep(9)
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
+            await send(body(b"data: last\n\n"))
+
+    def slow(world):
+        world.slow = lambda message: 10 if message.get("body") == PING else 0
+
+    world = play(backend, [(16, many), (30, END)], prepare=slow)
+    numbers = [data for _, data in world.timeline[2:-1]]
+    assert numbers == [b"data: %d\n\n" % n for n in (1, 2, 4, 5, 6, 7)] + [b"data: last\n\n"]
+
+
 def test_the_last_body_at_the_very_time_of_a_ping_is_the_last(backend):
     world = play(backend, [(15, END)])
     assert world.timeline == [(0, START), (15, END)]
@@ -255,6 +280,12 @@ def test_a_callable_that_fails_costs_its_text_and_is_logged(backend, caplog):
     assert world.timeline[1] == (15, b"event: t\ndata: \n\n")
     (record,) = caplog.records
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_the_fallback_of_a_callable_follows_the_streams_line_endings_too(backend, caplog):
+    world = play(backend, [(1, b"data: x\r\n\r\n"), (20, END)], ping=Ping.comment(lambda: 1))
+    assert world.timeline[2] == (16, b": ping\r\n")
+    assert len(caplog.records) == 1
 
 
 # the BOM
