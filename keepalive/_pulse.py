@@ -213,7 +213,7 @@ class Pulse:
 
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending or self._line or self._passage.finishing)
+            not (self._pinging or self._sending or self._passage.finishing)
             and self._owner.alive
             and self._passage.stands_at(self._boundary)
         )
