@@ -18,6 +18,8 @@ ANTI_BUFFERING: Final = (
     (b"cache-control", b"no-cache, no-transform"),
 )
 
+_EVENT_STREAM: Final = b"text/event-stream"
+
 
 class Verdict(NamedTuple):
     """What is to be done with a response.
@@ -57,7 +59,7 @@ def judge(message: Message, policy: Policy) -> Verdict:
         if status < 200:
             return INFORMATIONAL
         content_type = _find(headers, b"content-type")
-        if not policy.formats and b"event-stream" not in content_type.lower():
+        if not (policy.formats or content_type.strip().lower().startswith(_EVENT_STREAM)):
             return HANDS_OFF  # nearly every response: no need to look closer
         media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
         placed = placed_ping(policy, media_type)
