@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, final
 from typing_extensions import override
 
 from ._abort import AbortController, AbortSignal
-from ._asgi import START, Message, Receive, Scope, Send
+from ._asgi import BODY, START, Message, Receive, Scope, Send
 from ._backend import Cancel
 from ._head import judge, readable, with_anti_buffering
 from ._inbox import Inbox
@@ -65,12 +65,7 @@ class Stream(Inbox):
     )
 
     def __init__(
-        self,
-        around: Surroundings,
-        choice: Choice,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        self, around: Surroundings, choice: Choice, scope: Scope, receive: Receive, send: Send
     ) -> None:
         super().__init__(receive)
         self._around = around
@@ -92,7 +87,10 @@ class Stream(Inbox):
     async def _send_first(self, message: Message) -> None:
         """Take a message before it is known what the response is."""
         policy = self._choice.policy
-        if message.get("type") != START or policy is None:
+        kind = message.get("type")
+        if kind != START or policy is None:
+            if kind == BODY:  # its start is still on its way, or missing: hands off
+                self._handle = self._send
             await self._send(message)
             return
         message = readable(message)
@@ -100,7 +98,8 @@ class Stream(Inbox):
         if verdict.placed is not None and self._takes_over():
             self._around.before_stream()
             await self._send(with_anti_buffering(message) if policy.headers else message)
-            await self._open(policy, verdict.placed, verdict.media_type)
+            if self._handle is None:
+                await self._open(policy, verdict.placed, verdict.media_type)
             return
         if verdict.compressed:
             self._around.warn_compressed(self._choice.route)
@@ -125,11 +124,8 @@ class Stream(Inbox):
         self._error: BaseException | None = None
         pulse = self._pulse = Pulse(self, self._send, policy, placed)
         self._handle = pulse.send
-        path = self._scope["path"]
-        report(
-            self._around.observer,
-            StreamStarted(path=path, media_type=media_type, policy=policy),
-        )
+        fact = StreamStarted(path=self._scope["path"], media_type=media_type, policy=policy)
+        report(self._around.observer, fact)
         if self.reason is not None:  # the client left before the response started
             self._end_once()
             return

@@ -257,6 +257,40 @@ def test_a_body_that_is_no_bytes_is_the_servers_to_judge(backend):
     assert [when for when, m in world.sent if m.get("body") == PING] == [40]
 
 
+def test_a_body_that_overtakes_its_start_gets_no_ping_inside_its_event(backend):
+    """An app whose tasks don't wait for each other; the server takes a while for the start."""
+
+    async def main():
+        wire = []
+
+        async def app(scope, receive, send):
+            async def early():
+                await anyio.sleep(1)
+                await send(body(b"data: half"))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(early)
+                await send(start())
+            await anyio.sleep(40)
+            await send(body(b"\n\n", more=False))
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                await anyio.sleep(2)
+            wire.append(message.get("body"))
+
+        await KeepaliveMiddleware(app)(http(), anyio.sleep_forever, send)
+        return wire
+
+    assert run(backend, main) == [b"data: half", None, b"\n\n"]
+
+
+def test_other_messages_may_come_before_the_start(backend):
+    hint = {"type": "http.response.early_hint", "links": []}
+    world = play(backend, [(1, start()), (20, END)], head=hint)
+    assert [when for when, m in world.sent if m.get("body") == PING] == [16]
+
+
 # nested middlewares
 
 
