@@ -8,7 +8,7 @@ from ._frames import Ping
 from ._middleware import KeepaliveMiddleware
 from ._observe import Observer, PingSent, StopReason, StreamEnded, StreamStarted
 from ._policy import Policy
-from ._stream import KeepaliveStream, stream
+from ._view import KeepaliveStream, stream
 
 __all__ = [
     "AbortController",

@@ -9,7 +9,8 @@ trio: where trio runs, it has been imported.
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -40,8 +41,11 @@ class Loop(Protocol):
         """Call back soon; from any thread or signal handler. A loop that is over doesn't."""
         ...  # pragma: no cover
 
-    def spawn(self, work: Work, context: Context) -> Cancel:
-        """Start a task in that context; return what cancels it."""
+    def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
+        """Start a task in that context; return what cancels it.
+
+        `done` is called when the task is over, be it cancelled before its first step.
+        """
         ...  # pragma: no cover
 
 
@@ -79,10 +83,14 @@ class AsyncioLoop:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
-    def spawn(self, work: Work, context: Context) -> Cancel:
+    def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            done()
+
         task = self._loop.create_task(work(), context=context)
         self._tasks.add(task)  # the loop itself refers to its tasks only weakly
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(over, context=self._context)
         return task.cancel
 
 
@@ -97,25 +105,60 @@ class TrioLoop:
         self.time = self._trio.current_time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        self._token.run_sync_soon(callback)
+        self.wake(callback)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
         async def alarm() -> None:
             await self._trio.sleep_until(when)
             callback()
 
-        return self.spawn(alarm, Context())
+        return self.spawn(alarm, Context(), _nothing)
 
     def wake(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
             self._token.run_sync_soon(callback)
 
-    def spawn(self, work: Work, context: Context) -> Cancel:
+    def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
         scope: trio.CancelScope = self._trio.CancelScope()
 
         async def task() -> None:
-            with scope:
-                await work()
+            try:
+                with scope:
+                    await work()
+            finally:
+                done()
 
         self._trio.lowlevel.spawn_system_task(task, context=context)
         return scope.cancel
+
+
+def _nothing() -> None:
+    """Do nothing, when a timer is over."""
+
+
+@types.coroutine
+def run_in(
+    context: Context, coroutine: Coroutine[Any, Any, None], blocked: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Run a coroutine within the current task, but in a context of its own.
+
+    `blocked` is called once, at the coroutine's first wait; not if it never has to wait.
+    """
+    resume, value = coroutine.send, None
+    try:
+        while True:
+            try:
+                awaited = context.run(resume, value)
+            except StopIteration:
+                return
+            blocked()
+            blocked = _nothing
+            try:
+                resume, value = coroutine.send, (yield awaited)
+            except GeneratorExit:  # the loop has ended; its contexts may be in use
+                coroutine.close()
+                raise
+            except BaseException as error:  # a cancellation, above all
+                resume, value = coroutine.throw, error
+    finally:
+        del value  # its traceback refers to this frame

@@ -18,6 +18,8 @@ BOM: Final = b"\xef\xbb\xbf"
 LF: Final = b"\n"
 CRLF: Final = b"\r\n"
 
+_BLANK_LINE: Final = b"\n\n"
+
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -227,7 +229,7 @@ class Position:
     """The stream's own line ending: LF until the app has sent CRLF."""
 
     def __init__(self) -> None:
-        self._tail = b"\n\n"
+        self._tail = _BLANK_LINE
         self._head: bytes | None = b""
         self.newline = LF
 
@@ -245,7 +247,10 @@ class Position:
             (0x0D in data and CRLF in data) or (data[0] == 0x0A and self._tail.endswith(b"\r"))
         ):
             self.newline = CRLF
-        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
+        if data.endswith(_BLANK_LINE):
+            self._tail = _BLANK_LINE  # one object for all streams that wait
+        else:
+            self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
 
     def leave_head(self) -> None:
         """Take what comes next for the app's own text, no longer for a BOM."""
@@ -263,9 +268,9 @@ class Position:
         """Return what follows a BOM at the start; nothing while it may still be one."""
         if BOM.startswith(head):
             self._head = head
-            self._tail = b"\n\n" if head == BOM else b"???"
+            self._tail = _BLANK_LINE if head == BOM else b"???"
             return b""
-        self._head, self._tail = None, b"\n\n"
+        self._head, self._tail = None, _BLANK_LINE
         return head.removeprefix(BOM)
 
 

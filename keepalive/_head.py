@@ -18,6 +18,7 @@ ANTI_BUFFERING: Final = (
     (b"cache-control", b"no-cache, no-transform"),
 )
 
+_CONTENT_TYPE: Final = b"content-type"
 _EVENT_STREAM: Final = b"text/event-stream"
 
 
@@ -48,36 +49,41 @@ def readable(message: Message) -> Message:
     return message
 
 
-def judge(message: Message, policy: Policy) -> Verdict:
-    """Return the verdict on a readable start message.
+def may_be_stream(message: Message, policy: Policy) -> bool:
+    """Whether a start message is worth a closer look; asked of every response, hence quick."""
+    try:
+        headers: Headers = message["headers"]
+        if headers.__class__ is not list or policy.formats or message["status"] < 200:
+            return True
+        for name, value in headers:
+            if len(name) == 12 and (name == _CONTENT_TYPE or name.lower() == _CONTENT_TYPE):
+                look: bool = value[:17].lower() == _EVENT_STREAM or value[:1].isspace()
+                return look
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return True
+    return False
 
-    One that makes no sense is hands off: to refuse it is the server's part.
-    """
+
+def judge(message: Message, policy: Policy) -> Verdict:
+    """Return the verdict on a readable start message; one that makes no sense is hands off."""
     try:
         status: int = message["status"]
-        headers: Headers = message.get("headers", ())
         if status < 200:
             return INFORMATIONAL
-        content_type = _find(headers, b"content-type")
-        if not (policy.formats or content_type.strip().lower().startswith(_EVENT_STREAM)):
-            return HANDS_OFF  # nearly every response: no need to look closer
-        media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
+        headers: Headers = message.get("headers", ())
+        fields = [(name.lower(), value.strip().lower()) for name, value in headers]
+        types = [value for name, value in fields if name == _CONTENT_TYPE] or [b""]
+        media_type = types[0].split(b";", 1)[0].rstrip().decode("latin-1")
         placed = placed_ping(policy, media_type)
-        if placed is None or status in (204, 304) or _find(headers, b"content-length"):
+        lengths = [value for name, value in fields if name == b"content-length"]
+        if placed is None or status in (204, 304) or any(lengths):
             return HANDS_OFF
-        encodings = {v.strip().lower() for n, v in headers if n.lower() == b"content-encoding"}
+        encodings = {value for name, value in fields if name == b"content-encoding"}
         if encodings - {b"", b"identity"}:
             return COMPRESSED
         return Verdict(placed, media_type)
     except (AttributeError, KeyError, TypeError, ValueError):
         return HANDS_OFF
-
-
-def _find(headers: Headers, wanted: bytes) -> bytes:
-    for name, value in headers:
-        if len(name) == len(wanted) and name.lower() == wanted:
-            return value
-    return b""
 
 
 def with_anti_buffering(message: Message) -> Message:

@@ -1,50 +1,56 @@
-"""The heart: the deadlines of all streams of one event loop.
+"""The heart: wakes the streams of one event loop.
 
-Law: sleeps until the next deadline, and tells the streams that are due. Knows no bytes, no
-policy and no ASGI. Everything but `post` belongs to the loop's own thread.
+Law: sleeps until the next deadline, and has the streams that are silent ping. Knows no bytes,
+no policy and no ASGI. Everything but `post` belongs to the loop's own thread.
+
+A beat is one task, not one for each stream: it walks along those that are due and sends their
+pings, each in its stream's own context. Should one of them have to wait, the task stays with
+it and another takes over the walk, so that a blocked client delays nobody.
 """
 
-import heapq
-import itertools
 import weakref
 from collections import deque
+from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Final, Protocol, TypeAlias
 
 from anyio.lowlevel import RunVar
 
-from ._backend import Cancel, Loop, current_loop
+from ._abort import AbortSignal
+from ._backend import Cancel, Loop, current_loop, run_in
+from ._windows import TIMER_ERROR, Seated, Windows
 
-BATCH: Final = 64
+BATCH: Final = 32
 """Streams served in one turn of the loop, so that a beat never holds it for long."""
 
-TIMER_ERROR: Final = 1e-3
-"""Seconds a timer may fire early; uvloop's clock counts milliseconds."""
-
-Entry: TypeAlias = list[Any]
-"""`[when, order, member]`, the member `None` once removed; lists, for the heap's sake."""
+Saying: TypeAlias = Coroutine[Any, Any, None]
 
 
-class Member(Protocol):
+class Member(Seated, Protocol):
     """What the heart asks of a stream."""
 
     context: Context
 
     @property
     def slack(self) -> float:
-        """Seconds that it may be told early, to be served together with others."""
+        """Seconds that it may ping early, in company."""
         ...  # pragma: no cover
 
-    def look(self, when: float, now: float) -> tuple[bool, float]:
-        """Tell whether a ping is due, and when to look again."""
+    @property
+    def stops(self) -> AbortSignal:
+        """What stops it, and many others."""
         ...  # pragma: no cover
 
-    def say(self) -> None:
-        """Send the due ping, if the stream is still silent."""
+    def look(self, now: float, latest: float) -> tuple[Saying | None, float]:
+        """Return a ping to send, if one was due by `latest`; and when to look again."""
+        ...  # pragma: no cover
+
+    def blocked(self, cancel: Cancel) -> None:
+        """Hear that the ping has to wait, and what would end that."""
         ...  # pragma: no cover
 
     def heed(self) -> None:
-        """See what a signal says."""
+        """See what the signals say."""
         ...  # pragma: no cover
 
 
@@ -56,22 +62,24 @@ class Heart:
         "_alarm",
         "_alarm_at",
         "_beating",
-        "_entries",
-        "_members",
-        "_order",
+        "_company",
+        "_followed",
         "_posted",
         "_posting",
+        "_waiting",
         "loop",
+        "time",
     )
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self._entries: list[Entry] = []
-        self._members = 0
-        self._order = itertools.count()
+        self.time = loop.time
+        self._waiting = Windows()
         self._alarm: Cancel | None = None
         self._alarm_at = 0.0
         self._beating = False
+        self._company = False  # whether this beat has sent a ping
+        self._followed: dict[AbortSignal, _Following] = {}
         self._posted: deque[Member] = deque()
         self._posting = False
 
@@ -86,27 +94,35 @@ class Heart:
         return heart
 
     def __len__(self) -> int:
-        return self._members
+        return len(self._waiting)
 
-    def add(self, member: Member, when: float) -> Entry:
-        """Look at a stream from this time on; the entry is its way out."""
-        entry: Entry = [when, next(self._order), member]
-        heapq.heappush(self._entries, entry)
-        self._members += 1
+    def add(self, member: Member, when: float) -> None:
+        """Look at a stream from this time on, and have it heed what stops it."""
+        self._waiting.put(member, when, member.slack)
+        following = self._followed.get(member.stops)
+        if following is None:
+            following = self._followed[member.stops] = _Following(self, member.stops)
+        following.members += 1
         self._arm()
-        return entry
 
-    def remove(self, entry: Entry) -> None:
-        """Forget a stream. Once for each entry."""
-        entry[2] = None
-        self._members -= 1
-        if not self._members:
-            self._entries.clear()
-            self._arm()
-        elif len(self._entries) > 2 * self._members + BATCH:
-            # In place: a beat may hold the list.
-            self._entries[:] = [entry for entry in self._entries if entry[2] is not None]
-            heapq.heapify(self._entries)
+    def remove(self, member: Member) -> None:
+        """Forget a stream. One that is not there is no error."""
+        if self._waiting.drop(member):
+            following = self._followed[member.stops]
+            following.members -= 1
+            if not following.members:
+                following.end()
+                del self._followed[member.stops]
+            if not self._waiting:
+                self._arm()
+
+    def post_all(self, signal: AbortSignal) -> None:
+        """Have all the streams heed their signals that this one stops. From any thread."""
+        self.loop.wake(lambda: self._post_all(signal))
+
+    def _post_all(self, signal: AbortSignal) -> None:
+        self._posted.extend(member for member in self._waiting if member.stops is signal)
+        self._deliver()
 
     def post(self, member: Member) -> None:
         """Have a stream heed its signals. From any thread or signal handler; no lock."""
@@ -126,9 +142,7 @@ class Heart:
 
     def _arm(self) -> None:
         """Set the one timer to the first deadline."""
-        while self._entries and self._entries[0][2] is None:
-            heapq.heappop(self._entries)
-        when = self._entries[0][0] if self._entries and not self._beating else None
+        when = None if self._beating else self._waiting.first()
         if self._alarm is not None and when != self._alarm_at:
             self._alarm()
             self._alarm = None
@@ -138,44 +152,84 @@ class Heart:
 
     def _beat(self) -> None:
         self._alarm = None
-        if due := self._look(self.loop.time()):
-            # Two turns later, so that data which the app sends at this very time goes first:
-            # in the first, what the app waits for wakes its task; in the second, that sends.
-            self._beating = True
-            call_soon = self.loop.call_soon
-            call_soon(lambda: call_soon(lambda: self._say(due)))
+        self._beating = True
+        self._company = False
+        # Two turns later, so that data which the app sends at this very time goes first: in
+        # the first, what the app waits for wakes its task; in the second, that sends.
+        soon = self.loop.call_soon
+        soon(lambda: soon(self.go_on))
+
+    def go_on(self) -> None:
+        """Walk on, if somebody is due."""
+        if self._next(self.time()) is not None:
+            _Walk(self)
         else:
+            self._beating = False
             self._arm()
 
-    def _say(self, due: list[Member]) -> None:
-        self._beating = False
-        for member in due:
-            member.say()
-        self._arm()
+    def next_ping(self) -> tuple[Member, Saying | None] | None:
+        """Look at the next stream that is due, and seat it anew; `None` when all are."""
+        now = self.time()
+        member = self._next(now)
+        if member is None:
+            return None
+        slack = member.slack
+        latest = now + (slack if self._company else min(TIMER_ERROR, slack))
+        saying, when = member.look(now, latest)
+        self._waiting.put(member, when, slack)
+        self._company |= saying is not None
+        return member, saying
 
-    def _look(self, now: float) -> list[Member]:
-        """Return the streams that are due, and move their deadlines on.
+    def _next(self, now: float) -> Member | None:
+        waiting = self._waiting
+        return waiting.nearly_due(now) if self._company else waiting.due(now)
 
-        Once one is due, those that follow within their slack are served with it.
-        """
-        due: list[Member] = []
-        seen: list[Entry] = []
-        while self._entries and len(seen) < BATCH:
-            when, _, member = entry = self._entries[0]
-            if member is None:
-                heapq.heappop(self._entries)
-                continue
-            early = member.slack if due else min(TIMER_ERROR, member.slack)
-            if when > now + early:
-                break
-            heapq.heappop(self._entries)
-            seen.append(entry)
-            silent, entry[0] = member.look(when, now)
-            if silent:
-                due.append(member)
-        for entry in seen:
-            heapq.heappush(self._entries, entry)
-        return due
+
+class _Following:
+    """One callback on a signal, for all the streams of one loop that it stops."""
+
+    __slots__ = ("_hear", "_signal", "members")
+
+    def __init__(self, heart: Heart, signal: AbortSignal) -> None:
+        self.members = 0
+        self._signal = signal
+        self._hear = lambda: heart.post_all(signal)
+        signal.add_callback(self._hear)
+
+    def end(self) -> None:
+        self._signal.remove_callback(self._hear)
+
+
+class _Walk:
+    """A task that walks along the streams that are due; until it has to wait, or has done."""
+
+    __slots__ = ("_cancel", "_heart", "_member", "_waited")
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+        self._waited = False
+        self._member: Member  # the last that has had a ping to send
+        self._cancel = heart.loop.spawn(self._run, Context(), self._over)
+
+    async def _run(self) -> None:
+        for _ in range(BATCH):
+            found = self._heart.next_ping()
+            if found is None:
+                return
+            self._member, saying = found
+            if saying is not None:
+                await run_in(self._member.context, saying, self._blocked)
+            if self._waited:
+                return
+
+    def _blocked(self) -> None:
+        self._waited = True
+        self._member.blocked(self._cancel)
+        self._heart.loop.call_soon(self._heart.go_on)
+
+    def _over(self) -> None:
+        if not self._waited:
+            self._heart.go_on()
 
 
 _HEART: Final[RunVar["weakref.ref[Heart]"]] = RunVar("keepalive heart")

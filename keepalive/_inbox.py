@@ -8,111 +8,131 @@ waiter empty duplicates. Why nothing is awaited before the server's own `receive
 """
 
 from collections import deque
+from contextvars import Context
 from typing import Final
 
 import anyio
 
 from ._asgi import DISCONNECT, REQUEST, Message, Receive
+from ._backend import Cancel, Loop
 
 MOST_AHEAD: Final = 3
 """Messages kept for an app that asks for none."""
 
 
+class _Mail:
+    """What is needed only where more than one task asks, the stream's own among them."""
+
+    __slots__ = ("cancel", "deaf", "kept", "news")
+
+    def __init__(self) -> None:
+        self.kept: deque[Message] = deque()
+        self.news: anyio.Event | None = None
+        self.deaf = False
+        self.cancel: Cancel | None = None
+
+    async def wait(self) -> None:
+        """Wait until a reader has something to tell, or has gone."""
+        if self.news is None:
+            self.news = anyio.Event()
+        await self.news.wait()
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        if self.news is not None:
+            self.news.set()
+            self.news = None
+
+
 class Inbox:
     """Wraps a server's `receive`; what the app learns, the stream learns."""
 
-    __slots__ = (
-        "_ahead",
-        "_deaf",
-        "_more_body",
-        "_news",
-        "_reading",
-        "_receive",
-        "_reserved",
-        "gone",
-    )
+    __slots__ = ("_mail", "_more_body", "_reading", "_receive", "gone")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._reading = self._reserved = self._deaf = self.gone = False
-        self._more_body: bool | None = None
-        self._ahead: deque[Message] | None = None
-        self._news: anyio.Event | None = None
+        self._reading = self.gone = self._more_body = False
+        self._mail: _Mail | None = None
 
     def on_disconnect(self) -> None:
         """Hear that the client has left; for those who inherit."""
 
     async def receive(self) -> Message:
         """Give the app its next message: the app's own `receive`."""
-        while True:
-            if self._ahead:
-                return self._ahead.popleft()
-            if self.gone:
-                return {"type": DISCONNECT}
-            if not self._reading:
-                break
-            await self._next_news()
+        if self._mail is not None or self._reading or self.gone:
+            message = await self._wait_for_turn()
+            if message is not None:
+                return message
         self._reading = True
         try:
             message = await self._receive()
         finally:
             self._reading = False
-            self._tell()
-        self._learn(message)
+            if self._mail is not None:
+                self._mail.tell()
+        if message.get("type") == REQUEST:
+            self._more_body = message.get("more_body", False)
+        else:
+            self._learn(message)
         return message
+
+    async def _wait_for_turn(self) -> Message | None:
+        """Return a message that is there already; `None` when it's this task's turn to ask."""
+        mail = self._mail = self._mail or _Mail()
+        while True:
+            if mail.kept:
+                return mail.kept.popleft()
+            if self.gone:
+                return {"type": DISCONNECT}
+            if not self._reading:
+                return None
+            await mail.wait()
 
     @property
     def may_read_ahead(self) -> bool:
         """Whether nobody listens, and no more of the request's body is known to come."""
-        return self._curious and not self._reading
+        return not self._reading and self._curious
 
     @property
     def _curious(self) -> bool:
-        return not (self.gone or self._deaf or self._more_body)
+        deaf = self._mail is not None and self._mail.deaf
+        return not (self.gone or self._more_body or deaf)
 
-    async def read_ahead(self) -> None:
+    def read_ahead(self, loop: Loop, context: Context) -> None:
         """Listen for the disconnect in the app's place; keep what else comes for the app.
 
         Never goes on behind a message that has `more_body`: the pace of an upload is the
-        app's. The caller has called `begin_reading`.
+        app's.
         """
-        if not self._reserved:
-            return
-        self._reserved = False
+        mail = self._mail = self._mail or _Mail()
+        self._reading = True  # from now on, and not from the task's first step
+        mail.cancel = loop.spawn(
+            lambda: self._read_for(mail), context, lambda: self._has_read(mail)
+        )
+
+    def stop_reading(self) -> None:
+        """Listen no more in the app's place."""
+        if self._mail is not None and self._mail.cancel is not None:
+            self._mail.cancel()
+
+    async def _read_for(self, mail: _Mail) -> None:
         try:
             while self._curious:
                 message = await self._receive()
                 self._learn(message)
                 if not self.gone:
-                    self._keep(message)
-                self._tell()
+                    mail.kept.append(message)
+                    # So many without a disconnect come from a server, or a test, that answers
+                    # at once for ever.
+                    mail.deaf = len(mail.kept) >= MOST_AHEAD
+                mail.tell()
         except Exception:  # the app meets the server's error when it asks itself
-            self._deaf = True
-        finally:
-            self._reading = False
-            self._tell()
+            mail.deaf = True
 
-    def begin_reading(self) -> None:
-        """Take the reader's place, from now on and not from the task's first step."""
-        self._reading = self._reserved = True
-
-    def give_up_reading(self) -> None:
-        """Give the reader's place up, after `read_ahead` was cancelled.
-
-        Where it has begun, it does so itself as it ends: not before it has left the server's
-        `receive`.
-        """
-        if self._reserved:
-            self._reserved = self._reading = False
-            self._tell()
-
-    def _keep(self, message: Message) -> None:
-        if self._ahead is None:
-            self._ahead = deque()
-        self._ahead.append(message)
-        # So many without a disconnect come from a server, or a test, that answers at once
-        # for ever.
-        self._deaf = len(self._ahead) >= MOST_AHEAD
+    def _has_read(self, mail: _Mail) -> None:
+        self._reading = False
+        mail.cancel = None
+        mail.tell()
 
     def _learn(self, message: Message) -> None:
         kind = message.get("type")
@@ -121,13 +141,3 @@ class Inbox:
         elif kind == DISCONNECT and not self.gone:
             self.gone = True
             self.on_disconnect()
-
-    async def _next_news(self) -> None:
-        if self._news is None:
-            self._news = anyio.Event()
-        await self._news.wait()
-
-    def _tell(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None

@@ -14,7 +14,7 @@ from ._asgi import ASGIApp, Receive, Scope, Send
 from ._observe import LOGGER, Observer, StopReason
 from ._policy import Policy, PolicyOptions
 from ._routes import RouteFunction, RouteMap, Routes
-from ._stream import SCOPE_KEY, Stream, Surroundings
+from ._stream import Stream, Surroundings
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
 Subscribe: TypeAlias = Callable[[Callable[[], None]], object]
@@ -53,6 +53,7 @@ class KeepaliveMiddleware:
     __slots__ = (
         "__weakref__",
         "_around",
+        "_only",
         "_routes",
         "_stops",
         "_subscribe",
@@ -79,6 +80,7 @@ class KeepaliveMiddleware:
         _check_options(policy)
         self.app = app
         self._routes = Routes(Policy(interval=interval, **policy), routes)
+        self._only = self._routes.only
         self._subscribe = {} if on_shutdown is None else {None: on_shutdown}
         self._warned: set[str] = set()
         self._stops = AbortController()
@@ -95,19 +97,18 @@ class KeepaliveMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        choice = self._routes.choose(scope)
+        choice = self._only or self._routes.choose(scope)
         stream = Stream(self._around, choice, scope, receive, send)
-        if choice.policy is None:
+        if choice is None:
             stream.step_aside()
-        if choice.policy is not None and scope.get("method") != "HEAD":
+        elif scope.get("method") != "HEAD":
             receive, send = stream.receive, stream.send
-        scope[SCOPE_KEY] = stream
         try:
             await self.app(scope, receive, send)
         except BaseException as error:
             stream.close(StopReason.APP_FAILED, error)
             raise
-        stream.close(StopReason.COMPLETED)
+        stream.close()
 
     def shutdown(self) -> None:
         """Stop the pings of all streams, now and from now on: the owner is shutting down.

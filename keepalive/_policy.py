@@ -100,16 +100,25 @@ def first_at(policy: Policy, start: float) -> float:
     return start + (policy.interval if policy.first is None else policy.first)
 
 
-def idle_due(policy: Policy, last_sent: float, first: float) -> float:
-    """Return when a silence that began at `last_sent` has lasted long enough."""
-    return max(last_sent + policy.interval, first)
+def due_at(policy: Policy, start: float, last: float, now: float) -> float:
+    """Return when the ping is due that a stream waits for, or is late with.
 
-
-def steady_next(policy: Policy, first: float, now: float) -> float:
-    """Return the first time of the grid from `first` that is later than `now`."""
-    # A millionth of an interval, so that rounding can't name the same time twice.
-    beats = math.floor((now - first) / policy.interval + 1e-6) + 1
+    Args:
+        policy: The stream's policy.
+        start: When the stream started.
+        last: When anything was last sent; in idle pacing only.
+        now: The time; in steady pacing only.
+    """
+    first = first_at(policy, start)
+    if policy.pacing == "idle":
+        return max(last + policy.interval, first)
+    beats = math.floor((now + slack(policy) - first) / policy.interval)
     return first + max(beats, 0) * policy.interval
+
+
+def next_look(policy: Policy, due: float, now: float) -> float:
+    """Return when to look again at a stream whose ping was due and is sent now."""
+    return (now if policy.pacing == "idle" else due) + policy.interval
 
 
 def seconds(name: str, value: object, *, zero: str | None = None) -> float:

@@ -4,28 +4,34 @@ Law: data first; a ping only where it may stand, never beside another send. Know
 no signal and no other stream; why it stops is its owner's affair.
 """
 
-import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable
 from contextvars import copy_context
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from ._asgi import BODY, Message, Send
+from ._abort import AbortSignal
+from ._asgi import BODY, Message
 from ._backend import Cancel
 from ._frames import Boundary, Ping, frame_of, with_newlines
-from ._heart import Entry, Heart
+from ._heart import Heart, Saying
 from ._observe import LOGGER, StopReason
 from ._passage import Passage
-from ._policy import Placed, Policy, first_at, idle_due, slack, steady_next
+from ._policy import Placed, Policy, due_at, first_at, next_look, slack
+from ._windows import Window
 
-ROUNDING: Final = 1e-9
-"""Seconds within which two sums of the same times may differ."""
+TURNS_TO_LISTEN: Final = 3
+"""Turns of the loop in which a server tells of a client that has left already."""
 
 
 class Owner(Protocol):
     """What a pulse asks of its stream."""
+
+    def pass_on(self, message: Message, /) -> Awaitable[None]:
+        """Hand a message to the server."""
+        ...  # pragma: no cover
 
     @property
     def alive(self) -> bool:
@@ -37,15 +43,20 @@ class Owner(Protocol):
         """Whether the stream's end has been reported."""
         ...  # pragma: no cover
 
-    def attend(self) -> None:
-        """See that somebody listens for the disconnect."""
+    @property
+    def stops(self) -> AbortSignal:
+        """What stops the stream, and many others."""
+        ...  # pragma: no cover
+
+    def attend(self) -> bool:
+        """See that somebody listens for the disconnect; tell whether that has just begun."""
         ...  # pragma: no cover
 
     def heed(self) -> None:
         """See what the signals say."""
         ...  # pragma: no cover
 
-    def pinged(self, count: int, payload: bytes) -> None:
+    def pinged(self, payload: bytes) -> None:
         """Take note of a ping."""
         ...  # pragma: no cover
 
@@ -58,7 +69,7 @@ class Owner(Protocol):
         ...  # pragma: no cover
 
 
-class Pulse:
+class Pulse(Passage):
     """Passes the app's messages on, and sends a ping when they fail to come."""
 
     # As small as can be: there is one for every idle stream.
@@ -66,49 +77,42 @@ class Pulse:
         "_boundary",
         "_cancel",
         "_due",
-        "_entry",
-        "_first_at",
-        "_last_ping",
-        "_last_sent",
+        "_last",
         "_line",
-        "_looked_at",
         "_owner",
-        "_passage",
         "_ping",
         "_pinging",
         "_policy",
-        "_send",
         "_sending",
-        "_time",
+        "ahead",
+        "behind",
         "bytes_sent",
         "context",
-        "count",
         "heart",
         "started",
+        "window",
     )
 
-    def __init__(self, owner: Owner, send: Send, policy: Policy, placed: Placed) -> None:
+    def __init__(self, owner: Owner, policy: Policy, placed: Placed) -> None:
+        super().__init__()
         self._owner = owner
-        self._send = send
         self._policy = policy
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
-        self._passage = Passage()
         self._line: deque[anyio.Event] | None = None
-        self._entry: Entry | None = None
         self._cancel: Cancel | None = None
         self._due = False  # a ping waits for the app: for a boundary, or behind its send
         self._pinging = False
         self._sending = 0
         self.bytes_sent = 0
-        self.count = 0
-        self._last_ping = -math.inf
         self.context = copy_context()
         self.heart = Heart.current()
-        self._time: Callable[[], float] = self.heart.loop.time
-        self.started = self._looked_at = self._time()
-        self._first_at = first_at(policy, self.started)
-        self._last_sent = self._first_at - policy.interval
+        self.window: Window | None = None
+        self.ahead: Any = None
+        self.behind: Any = None
+        self.started = self.heart.time()
+        # When anything was last sent; in steady pacing, when a ping was.
+        self._last = first_at(policy, self.started) - policy.interval
 
     @property
     def slack(self) -> float:
@@ -116,29 +120,27 @@ class Pulse:
         return slack(self._policy)
 
     @property
-    def finishing(self) -> bool:
-        """Whether the last body message has been handed to the server."""
-        return self._passage.finishing
+    def stops(self) -> AbortSignal:
+        """What stops the stream, and many others."""
+        return self._owner.stops
 
     @property
     def duration(self) -> float:
         """Seconds since the response's start."""
-        return self._time() - self.started
+        return self.heart.time() - self.started
 
     async def begin(self) -> None:
         """Start beating; a first ping that is to come at once comes here."""
-        at_once = self._first_at <= self.started
-        first_look = self._first_at + (self._policy.interval if at_once else 0.0)
-        self._entry = self.heart.add(self, first_look)
+        first = first_at(self._policy, self.started)
+        at_once = first <= self.started
+        self.heart.add(self, first + (self._policy.interval if at_once else 0.0))
         if at_once and self._may_ping():
-            await self._send_ping()
+            await self._send_ping(first)
 
     def rest(self) -> None:
         """Stop beating."""
         self._due = False
-        if self._entry is not None:
-            self.heart.remove(self._entry)
-            self._entry = None
+        self.heart.remove(self)
 
     def cancel(self) -> None:
         """Give up a ping that is still being sent."""
@@ -146,123 +148,119 @@ class Pulse:
             self._cancel()
             self._cancel = None
 
+    def blocked(self, cancel: Cancel) -> None:
+        """Hear that the ping has to wait, and what would end that."""
+        self._cancel = cancel
+
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""
         if self._pinging or self._line:
             await self._wait_in_line()
-        message, size = self._passage.take(message)
+        message, size = self.take(message)
         self._sending += 1
         try:
-            await self._send(message)
+            await self._owner.pass_on(message)
         except BaseException as error:
-            if size:
-                self._passage.lose()  # it may have been written, or not
-            if isinstance(error, Exception):
-                self._passage.finishing = False  # the server has refused it
-            if isinstance(error, OSError):
-                self._owner.end(StopReason.DISCONNECTED, error)
+            self._not_sent(size, error)
             raise
         finally:
             self._sending -= 1
         if size:
             self.bytes_sent += size
-            self._last_sent = self._time()
-        if self._passage.finishing:
+            if self._policy.pacing == "idle":
+                self._last = self.heart.time()
+        if self.finishing:
             self._owner.end(StopReason.COMPLETED)
         elif self._due and self._may_ping():
-            await self._send_ping()
+            await self._send_ping(self.heart.time())
 
-    def look(self, when: float, now: float) -> tuple[bool, float]:
-        """Tell the heart whether a ping is due, and when to look again."""
-        self._owner.attend()
-        policy = self._policy
-        if policy.pacing == "steady":
-            self._looked_at = now
-            return True, steady_next(policy, self._first_at, max(when, now))
-        due = idle_due(policy, self._last_sent, self._first_at)
-        if due > when + ROUNDING:
-            return False, due
-        self._looked_at = now
-        return True, now + policy.interval
+    def _not_sent(self, size: int, error: BaseException) -> None:
+        if size:
+            self.lose()  # it may have been written, or not
+        if isinstance(error, Exception):
+            self.finishing = False  # the server has refused it
+        if isinstance(error, OSError):
+            self._owner.end(StopReason.DISCONNECTED, error)
 
-    def say(self) -> None:
-        """Send the ping that was due at the last look, now or as soon as it may stand."""
-        if self._wanted():
-            if self._may_ping():
-                self._cancel = self.heart.loop.spawn(self._ping_alone, self.context)
-            else:
-                self._due = True
+    def look(self, now: float, latest: float) -> tuple[Saying | None, float]:
+        """Return a ping to send, if one was due by `latest`; and when to look again."""
+        began_to_listen = self._owner.attend()
+        due = due_at(self._policy, self.started, self._last, now)
+        if due > latest:
+            return None, due
+        saying = self._listen_first(now) if began_to_listen else self._due_ping(now)
+        return saying, next_look(self._policy, due, now)
+
+    def _due_ping(self, now: float) -> Saying | None:
+        """Return the ping that is due, if it may be sent now.
+
+        If not, it is sent as soon as it may stand: behind the app's own send. In idle pacing,
+        what the app is sending makes up for it.
+        """
+        steady = self._policy.pacing == "steady"
+        wanted = now - self._last > self.slack if steady else not self._sending
+        if not wanted or self._pinging:
+            return None
+        if self._may_ping():
+            return self._send_ping(now)
+        self._due = True
+        return None
+
+    async def _listen_first(self, now: float) -> None:
+        """Send the ping that is due, unless the client turns out to have left long ago."""
+        for _ in range(TURNS_TO_LISTEN):
+            await checkpoint()
+        if due_at(self._policy, self.started, self._last, now) <= now + self.slack:
+            saying = self._due_ping(now)
+            if saying is not None:
+                await saying
 
     def heed(self) -> None:
         """See what the signals say."""
         self._owner.heed()
 
-    def _wanted(self) -> bool:
-        """Whether the ping of the last look is still wanted.
-
-        Not while the one before it is still being sent. In steady pacing, not if that one
-        was late and has only just gone out; in idle pacing, not if the app has sent or is
-        sending.
-        """
-        if self._pinging:
-            return False
-        if self._policy.pacing == "steady":
-            return self._looked_at - self._last_ping > self.slack
-        due = idle_due(self._policy, self._last_sent, self._first_at)
-        return not self._sending and due <= self._looked_at + self.slack
-
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending or self._passage.finishing)
+            not (self._pinging or self._sending or self.finishing)
             and self._owner.alive
-            and self._passage.stands_at(self._boundary)
+            and self.stands_at(self._boundary)
         )
 
-    async def _ping_alone(self) -> None:
-        """Ping in a task of its own; things may have changed since it was started."""
-        if self._wanted():
-            if self._may_ping():
-                await self._send_ping()
-            else:
-                self._due = True
-        self._cancel = None
-
-    async def _send_ping(self) -> None:
+    async def _send_ping(self, due: float) -> None:
         self._due = False
         payload = self._payload()
         self._pinging = True
-        self._passage.pinged()
+        self.pinged()
         try:
-            await self._send({"type": BODY, "body": payload, "more_body": True})
+            await self._owner.pass_on({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
             self._owner.end(StopReason.DISCONNECTED, error)
         except Exception as error:  # the app meets its own error at its own next send
             self._owner.stop(StopReason.WRITE_FAILED, error)
         else:
             if not self._owner.ended:  # a blocked send may outlast its stream
-                self._note_ping(payload)
+                self._note_ping(payload, due)
         finally:
             self._pinging = False
+            self._cancel = None
             if self._line:
                 self._line[0].set()
 
     def _payload(self) -> bytes:
         try:
-            return frame_of(self._ping, self._passage.newline)
+            return frame_of(self._ping, self.newline)
         except Exception:
             LOGGER.exception("a ping's callable failed")
-            newline = self._passage.newline
+            newline = self.newline
             return with_newlines(self._ping, self._ping.payload, newline)
 
-    def _note_ping(self, payload: bytes) -> None:
-        now = self._time()
-        # Counted from the look, unless it took long: the next ping is an interval after
+    def _note_ping(self, payload: bytes, due: float) -> None:
+        now = self.heart.time()
+        # Counted from when it was due, unless it took long: the next ping is an interval after
         # this one was due, not an interval and a little.
-        early = now - self._looked_at <= self.slack
-        self._last_sent = self._last_ping = self._looked_at if early else now
-        self.count += 1
+        self._last = due if now - due <= self.slack else now
         self.bytes_sent += len(payload)
-        self._owner.pinged(self.count, payload)
+        self._owner.pinged(payload)
 
     async def _wait_in_line(self) -> None:
         """Wait for the ping that is being sent, and for whoever has waited longer."""

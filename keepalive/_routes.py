@@ -22,9 +22,9 @@ _PARAMETER = re.compile(r"\{([^{}]*)\}")
 
 
 class Choice(NamedTuple):
-    """The policy for a request (`None`: hands off), and the route that named it."""
+    """The policy for a request, and the route that named it."""
 
-    policy: Policy | None
+    policy: Policy
     route: str
 
 
@@ -36,10 +36,10 @@ class Routes:
     def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
         self._default = Choice(default, "*")
         self._function: RouteFunction | None = None
-        self._choices: tuple[Choice, ...] = ()
+        self._choices: tuple[Choice | None, ...] = ()
         if (paths := _mapping(routes)) is not None:
             self._choices = tuple(
-                Choice(_resolved(default, f"routes[{path!r}]", value), path)
+                _choice(_resolved(default, f"routes[{path!r}]", value), path)
                 for path, value in paths.items()
             )
             # One alternation, tried in order: the first route that matches wins.
@@ -49,8 +49,13 @@ class Routes:
         else:
             raise TypeError(f"routes must be a mapping, a callable or None, got {routes!r}")
 
-    def choose(self, scope: Scope) -> Choice:
-        """Return the policy for a request.
+    @property
+    def only(self) -> Choice | None:
+        """What is chosen for every request, where there are no routes."""
+        return None if self._choices or self._function else self._default
+
+    def choose(self, scope: Scope) -> Choice | None:
+        """Return what is chosen for a request; `None`: hands off.
 
         A callable that fails is logged, and the default policy is used: a mistake in the
         configuration of one request must not cost it its stream.
@@ -62,7 +67,7 @@ class Routes:
             return self._default
         try:
             value = self._function(scope)
-            return Choice(_resolved(self._default.policy, "routes", value), "*")
+            return _choice(_resolved(self._default.policy, "routes", value), "*")
         except Exception:
             logging.getLogger("keepalive").exception(
                 "the routes callable failed", extra={"path": scope.get("path")}
@@ -70,15 +75,19 @@ class Routes:
             return self._default
 
 
+def _choice(policy: Policy | None, route: str) -> Choice | None:
+    return None if policy is None else Choice(policy, route)
+
+
 def _mapping(routes: object) -> RouteMap | None:
     return cast("RouteMap", routes) if isinstance(routes, Mapping) else None
 
 
-def _resolved(default: Policy | None, name: str, value: object) -> Policy | None:
+def _resolved(default: Policy, name: str, value: object) -> Policy | None:
     if value is None or isinstance(value, Policy):
         return value
     try:
-        return replace(default or Policy(), interval=value)  # type: ignore[arg-type]
+        return replace(default, interval=value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name} must be a Policy, an interval in seconds or None: {error}"

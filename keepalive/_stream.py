@@ -5,14 +5,13 @@ stream and no middleware but what it was given.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple
 
 from typing_extensions import override
 
 from ._abort import AbortController, AbortSignal
 from ._asgi import BODY, START, Message, Receive, Scope, Send
-from ._backend import Cancel
-from ._head import judge, readable, with_anti_buffering
+from ._head import judge, may_be_stream, readable, with_anti_buffering
 from ._inbox import Inbox
 from ._observe import (
     Observer,
@@ -28,6 +27,8 @@ from ._routes import Choice
 
 SCOPE_KEY: Final = "asgi-keepalive"
 """Where a request's scope holds its stream while the app runs."""
+
+_DECIDING: Final = (START, BODY)
 
 
 class Surroundings(NamedTuple):
@@ -46,66 +47,69 @@ class Surroundings(NamedTuple):
 class Stream(Inbox):
     """One request. What only a stream needs is made when it proves to be one."""
 
+    # As small as can be: there is one for every request.
     __slots__ = (
         "_around",
         "_choice",
         "_controller",
         "_error",
-        "_handle",
         "_outer",
         "_own",
         "_pending",
         "_pulse",
         "_scope",
-        "_send",
-        "_unwatch",
         "ended",
+        "pass_on",
         "pings",
         "reason",
     )
 
+    pass_on: Send
+    """The server's own `send`."""
+
     def __init__(
-        self, around: Surroundings, choice: Choice, scope: Scope, receive: Receive, send: Send
+        self,
+        around: Surroundings,
+        choice: Choice | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        super().__init__(receive)
+        Inbox.__init__(self, receive)  # `super()` would take three times as long
         self._around = around
-        self._choice = choice
+        self._choice = choice  # `None` once it is decided: hands off
         self._scope = scope
-        self._send = send
-        self._outer: Stream | None = scope.get(SCOPE_KEY)
-        self._handle: Send | None = None
+        self.pass_on = send
         self._pulse: Pulse | None = None
         self._controller: AbortController | None = None
         self._pending: StopReason | None = None
         self.pings = 0
         self.reason: StopReason | None = None
+        self._outer: Stream | None = scope.get(SCOPE_KEY)
+        scope[SCOPE_KEY] = self
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take a message of the app's: the app's own `send`."""
-        return (self._handle or self._send_first)(message)
+        if self._pulse is not None:
+            return self._pulse.send(message)
+        if self._choice is not None:
+            kind = message.get("type")
+            if kind == START and may_be_stream(message, self._choice.policy):
+                return self._start(readable(message), self._choice)
+            if kind in _DECIDING:  # a body: its start is still on its way, or missing
+                self._choice = None
+        return self.pass_on(message)
 
-    async def _send_first(self, message: Message) -> None:
-        """Take a message before it is known what the response is."""
-        policy = self._choice.policy
-        kind = message.get("type")
-        if kind != START or policy is None:
-            if kind == BODY:  # its start is still on its way, or missing: hands off
-                self._handle = self._send
-            await self._send(message)
-            return
-        message = readable(message)
-        verdict = judge(message, policy)
+    def _start(self, message: Message, choice: Choice) -> Awaitable[None]:
+        """Take a start that is worth a closer look."""
+        verdict = judge(message, choice.policy)
         if verdict.placed is not None and self._takes_over():
-            self._around.before_stream()
-            await self._send(with_anti_buffering(message) if policy.headers else message)
-            if self._handle is None:
-                await self._open(policy, verdict.placed, verdict.media_type)
-            return
+            return self._open(message, choice.policy, verdict.placed, verdict.media_type)
         if verdict.compressed:
-            self._around.warn_compressed(self._choice.route)
-        await self._send(message)
+            self._around.warn_compressed(choice.route)
         if verdict.final:
-            self._handle = self._send
+            self._choice = None
+        return self.pass_on(message)
 
     def _takes_over(self) -> bool:
         return self._outer is None or self._outer.step_aside()
@@ -114,60 +118,73 @@ class Stream(Inbox):
         """Leave the response to a middleware further in; false where it is too late."""
         if self._pulse is not None:
             return False
-        self._handle = self._send
+        self._choice = None
         return self._takes_over()
 
-    async def _open(self, policy: Policy, placed: Placed, media_type: str) -> None:
+    async def _open(
+        self, message: Message, policy: Policy, placed: Placed, media_type: str
+    ) -> None:
+        self._around.before_stream()
+        await self.pass_on(with_anti_buffering(message) if policy.headers else message)
+        if self._choice is None:  # a body has overtaken its start
+            return
         self._own: AbortSignal | None = None
-        self._unwatch: Cancel | None = None
         self.ended = False
         self._error: BaseException | None = None
-        pulse = self._pulse = Pulse(self, self._send, policy, placed)
-        self._handle = pulse.send
+        # pyright takes a callable in `__slots__`, `pass_on`, for a method that would be bound.
+        pulse = self._pulse = Pulse(self, policy, placed)  # pyright: ignore[reportArgumentType]
         fact = StreamStarted(path=self._scope["path"], media_type=media_type, policy=policy)
         report(self._around.observer, fact)
+        self._follow_signals()
+        if self.reason is None:
+            await pulse.begin()
+
+    def _follow_signals(self) -> None:
         if self.reason is not None:  # the client left before the response started
             self._end_once()
             return
         self._own = self._around.own_signal(self._scope)
-        self._around.stops.add_callback(self.on_stops)
         if self._own is not None:
             self._own.add_callback(self.abort)
         self.heed()
-        if self.reason is None:
-            await pulse.begin()
 
     @property
     def alive(self) -> bool:
         """Whether nothing has stopped the stream, nor is about to."""
-        return self.reason is None and self._pending is None
+        return self.reason is None and self._asked_for() is None
 
-    def on_stops(self) -> None:
-        """Hear that all streams are to stop. From any thread or signal handler."""
-        reason = self._around.stops.reason
-        self._stop_soon(reason if isinstance(reason, StopReason) else StopReason.ABORTED)
+    @property
+    def stops(self) -> AbortSignal:
+        """What stops all streams of the middleware."""
+        return self._around.stops
+
+    def _asked_for(self) -> StopReason | None:
+        """Return why the stream is to stop, if somebody has asked for it from anywhere."""
+        stops = self._around.stops
+        if self._pending is None and stops.aborted:
+            given = stops.reason
+            self._pending = given if isinstance(given, StopReason) else StopReason.ABORTED
+        return self._pending
 
     def abort(self) -> None:
         """Hear that this stream is to stop. From any thread or signal handler."""
-        self._stop_soon(StopReason.ABORTED)
-
-    def _stop_soon(self, reason: StopReason) -> None:
-        if self._pending is None:
-            self._pending = reason
+        if self._asked_for() is None:
+            self._pending = StopReason.ABORTED
         if (pulse := self._pulse) is not None:
             pulse.heart.post(pulse)
 
     def heed(self) -> None:
         """Do what was asked for from anywhere."""
-        if self._pending is not None:
-            self.stop(self._pending)
+        if (reason := self._asked_for()) is not None:
+            self.stop(reason)
 
-    def attend(self) -> None:
-        """See that somebody listens for the disconnect, once nobody else does."""
+    def attend(self) -> bool:
+        """See that somebody listens for the disconnect; tell whether that has just begun."""
         pulse = self._pulse
-        if pulse is not None and self.may_read_ahead:
-            self.begin_reading()
-            self._unwatch = pulse.heart.loop.spawn(self.read_ahead, pulse.context)
+        if pulse is None or not self.may_read_ahead:
+            return False
+        self.read_ahead(pulse.heart.loop, pulse.context)
+        return True
 
     @override
     def on_disconnect(self) -> None:
@@ -177,22 +194,23 @@ class Stream(Inbox):
             if self._pulse is not None:
                 self._pulse.cancel()  # some servers block what is sent to a client that left
 
-    def pinged(self, count: int, payload: bytes) -> None:
+    def pinged(self, payload: bytes) -> None:
         """Take note of a ping."""
-        self.pings = count
+        self.pings += 1
         if self._around.observer is not None:
-            path = self._scope["path"]
-            report(self._around.observer, PingSent(path=path, count=count, payload=payload))
+            fact = PingSent(path=self._scope["path"], count=self.pings, payload=payload)
+            report(self._around.observer, fact)
 
     def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Stop the pings. The first reason wins."""
         if self.reason is not None:
             return
-        self.reason = self._pending or reason
+        self.reason = reason
         if self._pulse is not None:
-            self._error = None if self._pending else error
+            if (asked_for := self._asked_for()) is not None:
+                self.reason, error = asked_for, None
+            self._error = error
             self._pulse.rest()
-            self._around.stops.remove_callback(self.on_stops)
             if self._own is not None:
                 self._own.remove_callback(self.abort)
         if self._controller is not None:
@@ -203,23 +221,23 @@ class Stream(Inbox):
         self.stop(reason, error)
         self._end_once()
 
-    def close(self, reason: StopReason, error: BaseException | None = None) -> None:
+    def close(
+        self,
+        reason: StopReason = StopReason.COMPLETED,
+        error: BaseException | None = None,
+    ) -> None:
         """Leave nothing behind: the app's call is over."""
         if self._outer is None:
-            self._scope.pop(SCOPE_KEY, None)
+            del self._scope[SCOPE_KEY]
         else:
             self._scope[SCOPE_KEY] = self._outer
         if self._pulse is None:
-            self.stop(reason, error)
+            self.stop(reason)
         else:
             self.end(reason, error)
-            if self._unwatch is not None:
-                self._unwatch()
-                self._unwatch = None
-                self.give_up_reading()
+            self.stop_reading()
             self._pulse.cancel()
-            self._pulse = None
-            self._handle = self._send
+            self._pulse = self._choice = None
 
     def _end_once(self) -> None:
         pulse, reason = self._pulse, self.reason
@@ -229,7 +247,7 @@ class Stream(Inbox):
         fact = StreamEnded(
             path=self._scope["path"],
             reason=reason,
-            pings=pulse.count,
+            pings=self.pings,
             duration=pulse.duration,
             bytes_sent=pulse.bytes_sent,
             error=self._error,
@@ -245,52 +263,3 @@ class Stream(Inbox):
             if self.reason is not None:
                 self._controller.abort(self.reason)
         return self._controller.signal
-
-
-@final
-class KeepaliveStream:
-    """An app's view of its own stream; get it with `stream`."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    @property
-    def signal(self) -> AbortSignal:
-        """Aborted, with the `StopReason`, as soon as the pings stop for any reason."""
-        return self._stream.signal
-
-    @property
-    def pings(self) -> int:
-        """How many pings have been sent so far."""
-        return self._stream.pings
-
-    def abort(self) -> None:
-        """Stop the pings of this stream, with `StopReason.ABORTED`.
-
-        From any thread or signal handler. The response itself stays the app's. Once this has
-        returned, no further ping is begun. Before the response has started, it takes effect
-        as that starts.
-        """
-        self._stream.abort()
-
-
-def stream(scope: Scope) -> KeepaliveStream:
-    """Return the stream of the request that an app is serving.
-
-    It may be asked for before the response starts, and for responses that turn out to be no
-    streams; those have no pings, and their signal is aborted when the app's call is over.
-
-    Args:
-        scope: The scope that the app was called with, or a copy of it.
-
-    Raises:
-        LookupError: No `KeepaliveMiddleware` is around the app, or the scope is not an HTTP
-            request's. When the app's call is over, the scope itself, though not a copy of
-            it, has lost its stream too.
-    """
-    found = scope.get(SCOPE_KEY)
-    if not isinstance(found, Stream):
-        raise LookupError("no KeepaliveMiddleware is serving this scope")
-    return KeepaliveStream(found)

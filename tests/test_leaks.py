@@ -10,8 +10,9 @@ import pytest
 from harness import body, heart_size, http, run, settle, start, tasks_left
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
-from keepalive._heart import BATCH, Heart
+from keepalive._heart import Heart
 from keepalive._stream import Stream
+from keepalive._windows import STALE
 
 
 class Gone(Exception):
@@ -153,7 +154,7 @@ def test_the_heart_forgets_streams_that_are_over_long_before_they_were_due(backe
             for _ in range(500):
                 await middleware(http(life=0.001), None, send)
             assert len(heart[0]) == 1
-            assert len(heart[0]._entries) <= BATCH + 3
+            assert len(heart[0]._waiting._heap) <= STALE + 3
             assert {id(each) for each in heart} == {id(heart[0])}
 
     run(backend, main)

@@ -142,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         await settle()
 
     def spawn(self, function):
-        self.loop.spawn(function, copy_context())
+        self.loop.spawn(function, copy_context(), lambda: None)
 
     async def serve(self):
         try:

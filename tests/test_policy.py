@@ -8,7 +8,7 @@ import pytest
 from harness import END, PING, http, play, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
-from keepalive._policy import first_at, idle_due, steady_next
+from keepalive._policy import due_at, first_at, next_look
 from keepalive._routes import Routes
 
 
@@ -77,12 +77,22 @@ def test_times_are_plain_arithmetic():
     policy = Policy(interval=10, first=4)
     assert first_at(policy, 100) == 104
     assert first_at(Policy(interval=10), 100) == 110
-    assert [idle_due(policy, at, 104) for at in (80, 94, 99)] == [104, 104, 109]
-    assert [steady_next(policy, 104, at) for at in (0, 104, 113.9, 114, 160)] == [
-        104, 114, 114, 124, 164
+    assert [due_at(policy, 100, last, 0) for last in (80, 94, 99)] == [104, 104, 109]
+    assert next_look(policy, due=104, now=105) == 115
+
+
+def test_the_steady_grid_is_plain_arithmetic():
+    policy = Policy(interval=10, first=4, pacing="steady")
+    times = (0, 103.9, 104, 113.7, 113.8, 114, 123, 160)
+    assert [due_at(policy, 100, 0, now) for now in times] == [
+        104, 104, 104, 104, 114, 114, 114, 154
     ]  # fmt: skip
-    assert steady_next(Policy(interval=0.1), 0.0, 0.3) == pytest.approx(0.4)
-    assert steady_next(policy, 0.1 + 0.2, 0.1 + 0.2 + 10 * 3) == pytest.approx(40.3)
+    assert next_look(policy, due=104, now=105) == 114
+    tenth = Policy(interval=0.1, pacing="steady")
+    due, start = [], 0.7
+    for _ in range(1000):
+        due.append(due_at(tenth, start, 0, now=due[-1] + 0.1 if due else start + 0.1))
+    assert due == pytest.approx([start + 0.1 * (k + 1) for k in range(1000)])
 
 
 # routes
@@ -105,6 +115,7 @@ def test_patterns(pattern, yes, no):
     routes = Routes(Policy(), {pattern: policy})
     assert [path for path in yes if routes.choose(http(path)).policy is not policy] == []
     assert [path for path in no if routes.choose(http(path)).policy is policy] == []
+    assert routes.only is None
 
 
 @pytest.mark.parametrize(
@@ -134,8 +145,8 @@ def test_the_root_of_a_mounted_app_is_a_slash():
 
 def test_the_first_match_wins():
     routes = Routes(Policy(), {"/a/b": 1, "/a/{x}": 2, "/{x:path}": None, "/z": 3})
-    values = [routes.choose(http(path)).policy for path in ("/a/b", "/a/c", "/z")]
-    assert [value and value.interval for value in values] == [1, 2, None]
+    choices = [routes.choose(http(path)) for path in ("/a/b", "/a/c", "/z")]
+    assert [choice and choice.policy.interval for choice in choices] == [1, 2, None]
 
 
 def test_a_number_is_the_same_policy_with_another_interval():
@@ -174,6 +185,7 @@ def test_bad_routes_are_refused(routes, error, message):
 
 def test_an_empty_mapping_matches_nothing():
     assert Routes(Policy(), {}).choose(http("/")).policy == Policy()
+    assert Routes(Policy(), {}).only == Routes(Policy(), None).only == (Policy(), "*")
 
 
 def test_routes_end_to_end(backend):

@@ -1,10 +1,13 @@
 """The request's side: one reader, nothing lost, and a client that leaves is noticed."""
 
+from contextvars import copy_context
+
 import anyio
 import pytest
 from harness import END, PING, START, body, http, play, run, settle, start
 
 from keepalive import KeepaliveMiddleware, StopReason
+from keepalive._backend import current_loop
 from keepalive._inbox import Inbox
 
 
@@ -351,13 +354,15 @@ def test_a_late_ask_after_the_end_reaches_the_server(backend):
 def test_a_reader_that_is_cancelled_before_its_first_step_gives_its_place_up(backend):
     async def main():
         async def receive():
+            await anyio.lowlevel.checkpoint()
             return DISCONNECT
 
         inbox = Inbox(receive)
-        inbox.begin_reading()
+        inbox.read_ahead(current_loop(), copy_context())
         assert not inbox.may_read_ahead
-        inbox.give_up_reading()
-        await inbox.read_ahead()  # as trio does: cancelled, it runs to its first checkpoint
+        inbox.stop_reading()
+        await settle()
+        assert inbox.may_read_ahead
         assert not inbox.gone
         with anyio.fail_after(1):
             return await inbox.receive()
@@ -380,13 +385,13 @@ def test_a_reader_that_has_begun_keeps_its_place_until_it_has_left(backend):
                 at_once.pop()
 
         inbox = Inbox(receive)
-        inbox.begin_reading()
-        async with anyio.create_task_group() as group:
-            group.start_soon(inbox.read_ahead)
-            await settle()
-            group.cancel_scope.cancel()
-            inbox.give_up_reading()
-            assert not inbox.may_read_ahead
+        inbox.read_ahead(current_loop(), copy_context())
+        await settle()
+        inbox.stop_reading()
+        await settle()
+        assert at_once == [1]
+        assert not inbox.may_read_ahead
+        await anyio.sleep(6)
         assert inbox.may_read_ahead
 
     run(backend, main)

@@ -14,12 +14,12 @@ import keepalive
 
 PACKAGE = Path(keepalive.__file__).parent
 FLOORS = (
-    {"_asgi", "_frames", "_backend"},
+    {"_asgi", "_frames", "_backend", "_windows"},
     {"_policy", "_abort", "_passage"},
     {"_routes", "_observe", "_head", "_heart", "_inbox"},
     {"_pulse"},
     {"_stream"},
-    {"_middleware"},
+    {"_middleware", "_view"},
     {"__init__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
