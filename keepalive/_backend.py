@@ -9,6 +9,7 @@ trio: where trio runs, it has been imported.
 import asyncio
 import contextlib
 import sys
+import time
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
@@ -58,7 +59,8 @@ def current_loop() -> Loop:
     trio_lowlevel = sys.modules.get("trio.lowlevel")
     if trio_lowlevel is not None and trio_lowlevel.in_trio_task():
         return TrioLoop()
-    return AsyncioLoop()
+    # pyright takes a callable in `__slots__`, `time`, for a method that would be bound.
+    return AsyncioLoop()  # pyright: ignore[reportReturnType]
 
 
 class AsyncioLoop:
@@ -71,7 +73,9 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         # Timers would otherwise run in, and keep alive, the context of whoever set them.
         self._context = Context()
-        self.time = self._loop.time
+        # That method does nothing but call this function, at twice the price.
+        plain = getattr(type(self._loop), "time", None) is asyncio.BaseEventLoop.time
+        self.time = time.monotonic if plain else self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback, context=self._context)

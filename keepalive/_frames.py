@@ -17,8 +17,7 @@ Text: TypeAlias = str | Callable[[], str]
 BOM: Final = b"\xef\xbb\xbf"
 LF: Final = b"\n"
 CRLF: Final = b"\r\n"
-
-_BLANK_LINE: Final = b"\n\n"
+BLANK_LINE: Final = b"\n\n"
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -47,6 +46,7 @@ class Ping:
     at: Boundary
     _own_lines: bool = field(default=True, repr=False)
     _render: Callable[[], bytes] | None = field(default=None, repr=False)
+    _ends_events: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.payload) is not bytes:
@@ -60,6 +60,9 @@ class Ping:
                 f"Ping.payload must end at its own boundary ({self.at!r}) or consist of "
                 f"spaces, got {self.payload!r}"
             )
+        # Found out once: a search for two bytes takes longer than all the rest of a start.
+        blank = b"\n\n" in b"\n" + _unified(self.payload)
+        object.__setattr__(self, "_ends_events", blank)
 
     @classmethod
     def event(cls, name: str = "ping", data: Text = "") -> "Ping":
@@ -150,8 +153,9 @@ def frame_of(ping: Ping, newline: bytes) -> bytes:
         Exception: Whatever the ping's callable raised, `TypeError` or `ValueError` for a text
             that can't be sent. The ping's payload is then the thing to send.
     """
-    payload = ping.payload if ping._render is None else ping._render()
-    return with_newlines(ping, payload, newline)
+    if ping._render is not None:
+        return with_newlines(ping, ping._render(), newline)
+    return ping.payload if newline == LF else with_newlines(ping, ping.payload, newline)
 
 
 def with_newlines(ping: Ping, payload: bytes, newline: bytes) -> bytes:
@@ -170,8 +174,7 @@ def boundary_in(media_type: str, ping: Ping) -> Boundary:
     It is the ping's own, but for a payload with a blank line in `text/event-stream`: there
     it would end the event that it stands in.
     """
-    blank = b"\n\n" in b"\n" + _unified(ping.payload)
-    return "event" if blank and media_type == "text/event-stream" else ping.at
+    return "event" if ping._ends_events and media_type == "text/event-stream" else ping.at
 
 
 def _built(
@@ -202,7 +205,7 @@ def _encoded(lines: list[str]) -> bytes:
 
 
 def _unified(data: bytes) -> bytes:
-    return data.replace(CRLF, LF).replace(b"\r", LF)
+    return data.replace(CRLF, LF).replace(b"\r", LF) if 0x0D in data else data
 
 
 def _ends_at(boundary: Boundary, data: bytes) -> bool:
@@ -229,7 +232,7 @@ class Position:
     """The stream's own line ending: LF until the app has sent CRLF."""
 
     def __init__(self) -> None:
-        self._tail = _BLANK_LINE
+        self._tail = BLANK_LINE
         self._head: bytes | None = b""
         self.newline = LF
 
@@ -247,8 +250,8 @@ class Position:
             (0x0D in data and CRLF in data) or (data[0] == 0x0A and self._tail.endswith(b"\r"))
         ):
             self.newline = CRLF
-        if data.endswith(_BLANK_LINE):
-            self._tail = _BLANK_LINE  # one object for all streams that wait
+        if data.endswith(BLANK_LINE):
+            self._tail = BLANK_LINE  # one object for all streams that wait
         else:
             self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
 
@@ -262,15 +265,15 @@ class Position:
 
     def stands_at(self, boundary: Boundary) -> bool:
         """Whether a ping that needs this boundary may be sent now."""
-        return _ends_at(boundary, self._tail)
+        return self._tail is BLANK_LINE or _ends_at(boundary, self._tail)
 
     def _past_bom(self, head: bytes) -> bytes:
         """Return what follows a BOM at the start; nothing while it may still be one."""
         if BOM.startswith(head):
             self._head = head
-            self._tail = _BLANK_LINE if head == BOM else b"???"
+            self._tail = BLANK_LINE if head == BOM else b"???"
             return b""
-        self._head, self._tail = None, _BLANK_LINE
+        self._head, self._tail = None, BLANK_LINE
         return head.removeprefix(BOM)
 
 

@@ -57,8 +57,7 @@ def may_be_stream(message: Message, policy: Policy) -> bool:
             return True
         for name, value in headers:
             if len(name) == 12 and (name == _CONTENT_TYPE or name.lower() == _CONTENT_TYPE):
-                look: bool = value[:17].lower() == _EVENT_STREAM or value[:1].isspace()
-                return look
+                return bool(value.lstrip()[:17].lower() == _EVENT_STREAM)
     except (AttributeError, KeyError, TypeError, ValueError):
         return True
     return False

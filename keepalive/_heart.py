@@ -167,9 +167,8 @@ class Heart:
             self._beating = False
             self._arm()
 
-    def next_ping(self) -> tuple[Member, Saying | None] | None:
+    def next_ping(self, now: float) -> tuple[Member, Saying | None] | None:
         """Look at the next stream that is due, and seat it anew; `None` when all are."""
-        now = self.time()
         member = self._next(now)
         if member is None:
             return None
@@ -177,7 +176,8 @@ class Heart:
         latest = now + (slack if self._company else min(TIMER_ERROR, slack))
         saying, when = member.look(now, latest)
         self._waiting.put(member, when, slack)
-        self._company |= saying is not None
+        if saying is not None:
+            self._company = True
         return member, saying
 
     def _next(self, now: float) -> Member | None:
@@ -212,8 +212,9 @@ class _Walk:
         self._cancel = heart.loop.spawn(self._run, Context(), self._over)
 
     async def _run(self) -> None:
+        now = self._heart.time()
         for _ in range(BATCH):
-            found = self._heart.next_ping()
+            found = self._heart.next_ping(now)
             if found is None:
                 return
             self._member, saying = found

@@ -4,6 +4,7 @@ Law: holds configuration, no stream. Knows no bytes and no clock.
 """
 
 import difflib
+import sys
 from collections.abc import Callable
 from typing import TypeAlias, final
 
@@ -97,18 +98,26 @@ class KeepaliveMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        # A frame as small as can be: there is one for every idle stream.
+        stream, receive, send = self._stream(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except BaseException:
+            stream.close(StopReason.APP_FAILED, sys.exception())
+            raise
+        stream.close()
+
+    def _stream(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Stream, Receive, Send]:
+        """Return a request's stream, and what its app is to be given."""
         choice = self._only or self._routes.choose(scope)
         stream = Stream(self._around, choice, scope, receive, send)
         if choice is None:
             stream.step_aside()
         elif scope.get("method") != "HEAD":
-            receive, send = stream.receive, stream.send
-        try:
-            await self.app(scope, receive, send)
-        except BaseException as error:
-            stream.close(StopReason.APP_FAILED, error)
-            raise
-        stream.close()
+            return stream, stream.receive, stream.send
+        return stream, receive, send
 
     def shutdown(self) -> None:
         """Stop the pings of all streams, now and from now on: the owner is shutting down.

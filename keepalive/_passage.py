@@ -7,7 +7,7 @@ policy and no sending.
 from typing_extensions import Buffer
 
 from ._asgi import BODY, PATH_SEND, ZERO_COPY_SEND, Message
-from ._frames import BomFilter, Position
+from ._frames import BLANK_LINE, BomFilter, Position
 
 
 class Passage(Position):
@@ -20,50 +20,63 @@ class Passage(Position):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bom: BomFilter | None = None
+        self._bom: BomFilter | None = None  # only behind a ping that came first
         self.finishing = False
 
-    def take(self, message: Message) -> tuple[Message, int]:
-        """Return the message to send for one of the app's, and the size of its body."""
-        body = message.get("body", b"")
-        if type(body) is not bytes or self._bom is not None or message.get("type") != BODY:
+    def take(self, message: Message) -> int:
+        """Move on by a message that is handed to the server; return the size of its body."""
+        try:
+            kind, body, more = message["type"], message["body"], message["more_body"]
+        except KeyError:
             return self._look_closer(message)
-        if body:
-            self.feed(body)
-        if not message.get("more_body", False):
+        if kind != BODY or type(body) is not bytes:
+            return self._look_closer(message)
+        if not more:
             self.finishing = True
-        return message, len(body)
+        whole_events = (
+            self._tail is BLANK_LINE
+            and self._head is None
+            and body.endswith(BLANK_LINE)
+            and 0x0D not in body
+        )
+        if body and not whole_events:  # they leave the stream where it stands
+            self.feed(body)
+        return len(body)
+
+    def readied(self, message: Message) -> Message:
+        """Return a message of the app's as it is to be sent: less a BOM behind a ping."""
+        bom, body = self._bom, _bytes_of(message.get("body", b""))
+        if bom is None or body is None or message.get("type") != BODY:
+            return message
+        last = not message.get("more_body", False)
+        if not (body or last):
+            return message
+        body, decided = bom.feed(body, more=not last)
+        if decided:
+            self._bom = None
+            self.leave_head()
+        return {**message, "body": body}
 
     def pinged(self) -> None:
         """Take note of a ping: in front of the app's first bytes it makes their BOM wrong."""
-        if self._bom is None and self.untouched:
+        if self.untouched and self._bom is None:
             self._bom = BomFilter()
 
-    def _look_closer(self, message: Message) -> tuple[Message, int]:
+    def _look_closer(self, message: Message) -> int:
         kind = message.get("type")
         if kind == PATH_SEND:
             self.finishing = True
-            return message, 0
+            return 0
         if kind not in (BODY, ZERO_COPY_SEND):
-            return message, 0
+            return 0
         self.finishing |= not message.get("more_body", False)
         body = _bytes_of(message.get("body", b"")) if kind == BODY else None
         if body is None:
             self.lose()
-            return message, 0
-        if self._bom is not None and (body or self.finishing):
-            body = self._without_bom(self._bom, body)
-            message = {**message, "body": body}
+            return 0
         if body:
             self.feed(body)
-        return message, len(body)
-
-    def _without_bom(self, bom: BomFilter, body: bytes) -> bytes:
-        body, decided = bom.feed(body, more=not self.finishing)
-        if decided:
-            self._bom = None
-            self.leave_head()
-        return body
+        return len(body)
 
 
 def _bytes_of(body: object) -> bytes | None:

@@ -17,6 +17,12 @@ Placed: TypeAlias = tuple[Ping, Boundary]
 LEAST_INTERVAL: Final = 0.001
 """Seconds; what is shorter than a loop's timers can tell apart would be a busy loop."""
 
+SLACK: Final = 0.02
+"""The part of its interval by which a ping may come early."""
+
+ROUNDING: Final = 1e-9
+"""Seconds within which two sums of the same times may differ."""
+
 EVENT_STREAM: Final = "text/event-stream"
 
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
@@ -92,7 +98,7 @@ def placed_ping(policy: Policy, media_type: str) -> Placed | None:
 
 def slack(policy: Policy) -> float:
     """Return the seconds a ping may come early, to be sent together with others."""
-    return 0.02 * policy.interval
+    return SLACK * policy.interval
 
 
 def first_at(policy: Policy, start: float) -> float:
@@ -106,14 +112,17 @@ def due_at(policy: Policy, start: float, last: float, now: float) -> float:
     Args:
         policy: The stream's policy.
         start: When the stream started.
-        last: When anything was last sent; in idle pacing only.
-        now: The time; in steady pacing only.
+        last: When anything was last sent; in steady pacing, when a ping was.
+        now: The time; of no account in idle pacing.
     """
     first = first_at(policy, start)
     if policy.pacing == "idle":
         return max(last + policy.interval, first)
     beats = math.floor((now + slack(policy) - first) / policy.interval)
-    return first + max(beats, 0) * policy.interval
+    due = first + max(beats, 0) * policy.interval
+    # That one may have been sent already, early by its slack, or so late that it is enough.
+    sent = due <= last + slack(policy) + ROUNDING
+    return due + policy.interval if sent else due
 
 
 def next_look(policy: Policy, due: float, now: float) -> float:

@@ -20,7 +20,6 @@ from ._heart import Heart, Saying
 from ._observe import LOGGER, StopReason
 from ._passage import Passage
 from ._policy import Placed, Policy, due_at, first_at, next_look, slack
-from ._windows import Window
 
 TURNS_TO_LISTEN: Final = 3
 """Turns of the loop in which a server tells of a client that has left already."""
@@ -90,7 +89,6 @@ class Pulse(Passage):
         "context",
         "heart",
         "started",
-        "window",
     )
 
     def __init__(self, owner: Owner, policy: Policy, placed: Placed) -> None:
@@ -107,7 +105,6 @@ class Pulse(Passage):
         self.bytes_sent = 0
         self.context = copy_context()
         self.heart = Heart.current()
-        self.window: Window | None = None
         self.ahead: Any = None
         self.behind: Any = None
         self.started = self.heart.time()
@@ -156,7 +153,9 @@ class Pulse(Passage):
         """Pass on a message of the app's, and a ping that has waited for it."""
         if self._pinging or self._line:
             await self._wait_in_line()
-        message, size = self.take(message)
+        if self._bom is not None:
+            message = self.readied(message)
+        size = self.take(message)
         self._sending += 1
         try:
             await self._owner.pass_on(message)
@@ -197,9 +196,7 @@ class Pulse(Passage):
         If not, it is sent as soon as it may stand: behind the app's own send. In idle pacing,
         what the app is sending makes up for it.
         """
-        steady = self._policy.pacing == "steady"
-        wanted = now - self._last > self.slack if steady else not self._sending
-        if not wanted or self._pinging:
+        if self._pinging or (self._sending and self._policy.pacing == "idle"):
             return None
         if self._may_ping():
             return self._send_ping(now)

@@ -55,10 +55,8 @@ class Stream(Inbox):
         "_error",
         "_outer",
         "_own",
-        "_pending",
         "_pulse",
         "_scope",
-        "ended",
         "pass_on",
         "pings",
         "reason",
@@ -77,12 +75,11 @@ class Stream(Inbox):
     ) -> None:
         Inbox.__init__(self, receive)  # `super()` would take three times as long
         self._around = around
-        self._choice = choice  # `None` once it is decided: hands off
+        self._choice = choice  # `None`: hands off, from the start or from now on
         self._scope = scope
         self.pass_on = send
         self._pulse: Pulse | None = None
         self._controller: AbortController | None = None
-        self._pending: StopReason | None = None
         self.pings = 0
         self.reason: StopReason | None = None
         self._outer: Stream | None = scope.get(SCOPE_KEY)
@@ -129,7 +126,6 @@ class Stream(Inbox):
         if self._choice is None:  # a body has overtaken its start
             return
         self._own: AbortSignal | None = None
-        self.ended = False
         self._error: BaseException | None = None
         # pyright takes a callable in `__slots__`, `pass_on`, for a method that would be bound.
         pulse = self._pulse = Pulse(self, policy, placed)  # pyright: ignore[reportArgumentType]
@@ -140,7 +136,7 @@ class Stream(Inbox):
             await pulse.begin()
 
     def _follow_signals(self) -> None:
-        if self.reason is not None:  # the client left before the response started
+        if self.gone:  # before the response started
             self._end_once()
             return
         self._own = self._around.own_signal(self._scope)
@@ -151,32 +147,41 @@ class Stream(Inbox):
     @property
     def alive(self) -> bool:
         """Whether nothing has stopped the stream, nor is about to."""
-        return self.reason is None and self._asked_for() is None
+        return self.reason is None and not self._around.stops.aborted
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream's end has been reported."""
+        return self._choice is None
 
     @property
     def stops(self) -> AbortSignal:
         """What stops all streams of the middleware."""
         return self._around.stops
 
-    def _asked_for(self) -> StopReason | None:
-        """Return why the stream is to stop, if somebody has asked for it from anywhere."""
-        stops = self._around.stops
-        if self._pending is None and stops.aborted:
-            given = stops.reason
-            self._pending = given if isinstance(given, StopReason) else StopReason.ABORTED
-        return self._pending
-
     def abort(self) -> None:
         """Hear that this stream is to stop. From any thread or signal handler."""
-        if self._asked_for() is None:
-            self._pending = StopReason.ABORTED
+        self._settle(StopReason.ABORTED)
         if (pulse := self._pulse) is not None:
             pulse.heart.post(pulse)
+        elif self._controller is not None:
+            self._controller.abort(self.reason)
 
     def heed(self) -> None:
         """Do what was asked for from anywhere."""
-        if (reason := self._asked_for()) is not None:
-            self.stop(reason)
+        if not self.alive:
+            self.stop(StopReason.ABORTED)
+
+    def _settle(self, reason: StopReason) -> bool:
+        """Note why the stream is to stop; tell whether this reason is the first."""
+        if self.reason is not None:
+            return False
+        if not self._around.stops.aborted:
+            self.reason = reason
+            return True
+        given = self._around.stops.reason
+        self.reason = given if isinstance(given, StopReason) else StopReason.ABORTED
+        return False
 
     def attend(self) -> bool:
         """See that somebody listens for the disconnect; tell whether that has just begun."""
@@ -203,13 +208,10 @@ class Stream(Inbox):
 
     def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Stop the pings. The first reason wins."""
-        if self.reason is not None:
-            return
-        self.reason = reason
+        first = self._settle(reason)
         if self._pulse is not None:
-            if (asked_for := self._asked_for()) is not None:
-                self.reason, error = asked_for, None
-            self._error = error
+            if first:
+                self._error = error
             self._pulse.rest()
             if self._own is not None:
                 self._own.remove_callback(self.abort)
@@ -231,19 +233,21 @@ class Stream(Inbox):
             del self._scope[SCOPE_KEY]
         else:
             self._scope[SCOPE_KEY] = self._outer
-        if self._pulse is None:
-            self.stop(reason)
-        else:
+        if self._pulse is not None:
             self.end(reason, error)
             self.stop_reading()
             self._pulse.cancel()
             self._pulse = self._choice = None
+        elif self._controller is not None:
+            self.stop(reason)
+        elif self.reason is None:
+            self.reason = reason
 
     def _end_once(self) -> None:
         pulse, reason = self._pulse, self.reason
         if pulse is None or reason is None or self.ended:
             return
-        self.ended = True
+        self._choice = None
         fact = StreamEnded(
             path=self._scope["path"],
             reason=reason,

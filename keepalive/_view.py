@@ -33,8 +33,7 @@ class KeepaliveStream:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
         From any thread or signal handler. The response itself stays the app's. Once this has
-        returned, no further ping is begun. Before the response has started, it takes effect
-        as that starts.
+        returned, no further ping is begun; before the response has started, none will be.
         """
         self._stream.abort()
 

@@ -25,9 +25,8 @@ Key: TypeAlias = tuple[float, float]
 
 
 class Seated(Protocol):
-    """What waits in a window: `ahead` and `behind` are its neighbours there."""
+    """What waits in a window: `ahead` and `behind` are its neighbours there, or `None`."""
 
-    window: "Window | None"
     ahead: Any
     behind: Any
 
@@ -52,15 +51,10 @@ class Window:
             yield link
             link = link.behind
 
-    @property
-    def empty(self) -> bool:
-        """Whether nobody waits."""
-        return self.behind is self
-
     def append(self, member: Seated) -> None:
         """Seat somebody, behind all others."""
         last = self.ahead
-        member.window, member.ahead, member.behind = self, last, self
+        member.ahead, member.behind = last, self
         last.behind = self.ahead = member
 
 
@@ -92,7 +86,7 @@ class Windows:
             when: When they are due.
             slack: How much sooner they may be served in the company of others. Above 0.
         """
-        if member.window is None:
+        if member.ahead is None:
             self._size += 1
         else:
             self._unseat(member)
@@ -107,7 +101,7 @@ class Windows:
 
     def drop(self, member: Seated) -> bool:
         """Have somebody wait no more; tell whether they did."""
-        if member.window is None:
+        if member.ahead is None:
             return False
         self._unseat(member)
         self._size -= 1
@@ -117,12 +111,12 @@ class Windows:
         return True
 
     def _unseat(self, member: Seated) -> None:
-        window, ahead, behind = member.window, member.ahead, member.behind
+        ahead, behind = member.ahead, member.behind
         ahead.behind, behind.ahead = behind, ahead
-        member.window = member.ahead = member.behind = None
-        if window is not None and window.empty and window is not self._opened:
-            del self._windows[window.key]
-            window.when = math.inf
+        member.ahead = member.behind = None
+        if ahead is behind and ahead is not self._opened:  # they were alone in their window
+            del self._windows[ahead.key]
+            ahead.when = math.inf
 
     def first(self) -> float | None:
         """Return when the first window is due."""
@@ -132,17 +126,21 @@ class Windows:
 
     def due(self, now: float) -> Any | None:
         """Return the first in line whose time has come; to be put elsewhere at once."""
-        return self._next(lambda slack: now + min(TIMER_ERROR, slack))
+        return self._in_line() or self._open(lambda slack: now + min(TIMER_ERROR, slack))
 
     def nearly_due(self, now: float) -> Any | None:
         """Return the first in line whose time has come or is near: within its slack."""
-        return self._next(lambda slack: now + slack)
+        return self._in_line() or self._open(lambda slack: now + slack)
 
-    def _next(self, latest: Callable[[float], float]) -> Any | None:
-        while self._opened is None or self._opened.empty:
-            if self.first() is None or self._heap[0][0] > latest(self._heap[0][2].key[0]):
-                self._opened = None
-                return None
-            self._opened = heapq.heappop(self._heap)[2]
-            del self._windows[self._opened.key]
+    def _in_line(self) -> Any | None:
+        opened = self._opened
+        return None if opened is None or opened.behind is opened else opened.behind
+
+    def _open(self, latest: Callable[[float], float]) -> Any | None:
+        """Open the first window, if it is due by then, and return who is first in it."""
+        if self.first() is None or self._heap[0][0] > latest(self._heap[0][2].key[0]):
+            self._opened = None
+            return None
+        self._opened = heapq.heappop(self._heap)[2]
+        del self._windows[self._opened.key]
         return self._opened.behind

@@ -102,7 +102,7 @@ def parked():
 class Member:
     """A stream that is silent, or busy until some time."""
 
-    window = ahead = behind = None
+    ahead = behind = None
 
     def __init__(self, calls, interval=10.0, *, due=0.0, waits=False, name=""):
         self.calls, self.interval, self.due, self.waits = calls, interval, due, waits

@@ -87,11 +87,16 @@ def test_the_steady_grid_is_plain_arithmetic():
     assert [due_at(policy, 100, 0, now) for now in times] == [
         104, 104, 104, 104, 114, 114, 114, 154
     ]  # fmt: skip
+    # A ping that was sent is not due again: it may have come early, on time or late.
+    sent = (94, 103.7, 103.8, 104, 104.2, 113.7, 113.8, 114)
+    assert [due_at(policy, 100, last, 104.1) for last in sent] == [104, 104] + [114] * 6
+    assert [due_at(policy, 100, last, 114) for last in sent] == [114] * 6 + [124] * 2
     assert next_look(policy, due=104, now=105) == 114
     tenth = Policy(interval=0.1, pacing="steady")
     due, start = [], 0.7
     for _ in range(1000):
-        due.append(due_at(tenth, start, 0, now=due[-1] + 0.1 if due else start + 0.1))
+        last = due[-1] if due else start
+        due.append(due_at(tenth, start, last, now=last + 0.1))
     assert due == pytest.approx([start + 0.1 * (k + 1) for k in range(1000)])
 
 

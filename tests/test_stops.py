@@ -592,6 +592,36 @@ def test_an_app_may_abort_before_its_response_starts(backend):
     assert (world.pings, world.ended.reason) == ([], StopReason.ABORTED)
 
 
+def test_an_abort_before_the_response_starts_is_told_at_once(backend):
+    told = []
+
+    def wrap(app, **options):
+        async def hasty(scope, receive, send):
+            mine = stream(scope)
+            mine.signal.add_callback(lambda: told.append(mine.signal.reason))
+            mine.abort()
+            mine.abort()
+            assert told == [StopReason.ABORTED]
+            await app(scope, receive, send)
+
+        return KeepaliveMiddleware(hasty, **options)
+
+    world = play(backend, [(50, END)], wrap=wrap)
+    assert (world.pings, world.ended.reason) == ([], StopReason.ABORTED)
+    assert (world.ended.duration, told) == (50, [StopReason.ABORTED])
+
+
+def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
+    streams = []
+
+    async def abort(scope, receive, send):
+        streams.append(stream(scope))
+        streams[0].abort()
+
+    assert play(backend, [(0, abort), (50, END)], head=start([])).facts == []
+    assert streams[0].signal.reason is StopReason.ABORTED
+
+
 def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
     signals = []
 

@@ -1,5 +1,7 @@
 """When pings are sent: timelines on the virtual clock."""
 
+import random
+
 import anyio
 import pytest
 from harness import END, PING, START, body, http, play, run, settle, start
@@ -405,6 +407,38 @@ def test_streams_that_are_due_together_are_served_together_never_late(backend):
         return sorted(times)
 
     assert run(backend, main) == [(0, 10), (0.1, 9.9), (0.2, 9.8), (0.3, 10), (5, 10)]
+
+
+@pytest.mark.parametrize("pacing", ["idle", "steady"])
+def test_in_a_crowd_each_stream_has_each_of_its_pings_once_and_none_late(backend, pacing):
+    """Whoever else is due near by: early by 2 % of the interval at most, and no ping twice."""
+    choose = random.Random(7)
+    starts = [choose.uniform(0, 10) for _ in range(200)]
+
+    async def main():
+        times = {start: [] for start in starts}
+        middleware = KeepaliveMiddleware(app_until(55), interval=10, pacing=pacing)
+
+        async def serve(delay):
+            await anyio.sleep(delay)
+            began = anyio.current_time()
+
+            async def send(message):
+                if message.get("body") == PING:
+                    times[delay].append(anyio.current_time() - began)
+
+            await middleware(http(), anyio.sleep_forever, send)
+
+        async with anyio.create_task_group() as group:
+            for delay in starts:
+                group.start_soon(serve, delay)
+        return times
+
+    for times in run(backend, main).values():
+        assert len(times) == 5
+        due = range(10, 60, 10) if pacing == "steady" else [t + 10 for t in (0, *times)]
+        early = [when - time for when, time in zip(due, times, strict=False)]
+        assert all(-1e-6 <= seconds <= 0.2 + 1e-6 for seconds in early), times
 
 
 def test_many_streams_due_at_once_are_all_served_in_turn(backend):

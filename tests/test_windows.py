@@ -8,7 +8,7 @@ from keepalive._windows import STALE, TIMER_ERROR, Windows
 
 
 class Member:
-    window = ahead = behind = None
+    ahead = behind = None
 
     def __init__(self, name=""):
         self.name = name
