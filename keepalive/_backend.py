@@ -70,7 +70,7 @@ class AsyncioLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
         # Timers would otherwise run in, and keep alive, the context of whoever set them.
         self._context = Context()
         # That method does nothing but call this function, at twice the price.
@@ -88,14 +88,13 @@ class AsyncioLoop:
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
     def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
-        def over(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            done()
-
         task = self._loop.create_task(work(), context=context)
-        self._tasks.add(task)  # the loop itself refers to its tasks only weakly
-        task.add_done_callback(over, context=self._context)
+        self._tasks[task] = done  # the loop itself refers to its tasks only weakly
+        task.add_done_callback(self._over, context=self._context)
         return task.cancel
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task)()
 
 
 class TrioLoop:

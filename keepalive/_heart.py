@@ -169,7 +169,7 @@ class Heart:
 
     def next_ping(self, now: float) -> tuple[Member, Saying | None] | None:
         """Look at the next stream that is due, and seat it anew; `None` when all are."""
-        member = self._next(now)
+        member = self._waiting.in_line() or self._next(now)
         if member is None:
             return None
         slack = member.slack

@@ -7,7 +7,6 @@ waiter empty duplicates. Why nothing is awaited before the server's own `receive
 `request.is_disconnected()` asks in a cancelled scope, and would never hear.
 """
 
-from collections import deque
 from contextvars import Context
 from typing import Final
 
@@ -26,7 +25,7 @@ class _Mail:
     __slots__ = ("cancel", "deaf", "kept", "news")
 
     def __init__(self) -> None:
-        self.kept: deque[Message] = deque()
+        self.kept: list[Message] = []
         self.news: anyio.Event | None = None
         self.deaf = False
         self.cancel: Cancel | None = None
@@ -78,10 +77,10 @@ class Inbox:
 
     async def _wait_for_turn(self) -> Message | None:
         """Return a message that is there already; `None` when it's this task's turn to ask."""
-        mail = self._mail = self._mail or _Mail()
+        mail = self._open_mail()
         while True:
             if mail.kept:
-                return mail.kept.popleft()
+                return mail.kept.pop(0)
             if self.gone:
                 return {"type": DISCONNECT}
             if not self._reading:
@@ -104,18 +103,16 @@ class Inbox:
         Never goes on behind a message that has `more_body`: the pace of an upload is the
         app's.
         """
-        mail = self._mail = self._mail or _Mail()
         self._reading = True  # from now on, and not from the task's first step
-        mail.cancel = loop.spawn(
-            lambda: self._read_for(mail), context, lambda: self._has_read(mail)
-        )
+        self._open_mail().cancel = loop.spawn(self._read, context, self._has_read)
 
     def stop_reading(self) -> None:
         """Listen no more in the app's place."""
         if self._mail is not None and self._mail.cancel is not None:
             self._mail.cancel()
 
-    async def _read_for(self, mail: _Mail) -> None:
+    async def _read(self) -> None:
+        mail = self._open_mail()
         try:
             while self._curious:
                 message = await self._receive()
@@ -129,10 +126,16 @@ class Inbox:
         except Exception:  # the app meets the server's error when it asks itself
             mail.deaf = True
 
-    def _has_read(self, mail: _Mail) -> None:
+    def _has_read(self) -> None:
         self._reading = False
+        mail = self._open_mail()
         mail.cancel = None
         mail.tell()
+
+    def _open_mail(self) -> _Mail:
+        if self._mail is None:
+            self._mail = _Mail()
+        return self._mail
 
     def _learn(self, message: Message) -> None:
         kind = message.get("type")

@@ -57,9 +57,9 @@ class Passage(Position):
             self.leave_head()
         return {**message, "body": body}
 
-    def pinged(self) -> None:
-        """Take note of a ping: in front of the app's first bytes it makes their BOM wrong."""
-        if self.untouched and self._bom is None:
+    def filter_bom(self) -> None:
+        """Leave out a BOM from now on: a ping in front of the first bytes makes it wrong."""
+        if self._bom is None:
             self._bom = BomFilter()
 
     def _look_closer(self, message: Message) -> int:

@@ -115,9 +115,10 @@ def due_at(policy: Policy, start: float, last: float, now: float) -> float:
         last: When anything was last sent; in steady pacing, when a ping was.
         now: The time; of no account in idle pacing.
     """
-    first = first_at(policy, start)
     if policy.pacing == "idle":
-        return max(last + policy.interval, first)
+        due = last + policy.interval
+        return due if policy.first is None else max(due, first_at(policy, start))
+    first = first_at(policy, start)
     beats = math.floor((now + slack(policy) - first) / policy.interval)
     due = first + max(beats, 0) * policy.interval
     # That one may have been sent already, early by its slack, or so late that it is enough.

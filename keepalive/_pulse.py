@@ -4,7 +4,6 @@ Law: data first; a ping only where it may stand, never beside another send. Know
 no signal and no other stream; why it stops is its owner's affair.
 """
 
-from collections import deque
 from collections.abc import Awaitable
 from contextvars import copy_context
 from typing import Any, Final, Protocol
@@ -97,7 +96,7 @@ class Pulse(Passage):
         self._policy = policy
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
-        self._line: deque[anyio.Event] | None = None
+        self._line: list[anyio.Event] | None = None
         self._cancel: Cancel | None = None
         self._due = False  # a ping waits for the app: for a boundary, or behind its send
         self._pinging = False
@@ -227,7 +226,8 @@ class Pulse(Passage):
         self._due = False
         payload = self._payload()
         self._pinging = True
-        self.pinged()
+        if self.untouched:
+            self.filter_bom()
         try:
             await self._owner.pass_on({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
@@ -261,7 +261,7 @@ class Pulse(Passage):
 
     async def _wait_in_line(self) -> None:
         """Wait for the ping that is being sent, and for whoever has waited longer."""
-        line = self._line = self._line or deque()
+        line = self._line = self._line or []
         turn = anyio.Event()
         line.append(turn)
         try:

@@ -186,7 +186,7 @@ class Stream(Inbox):
     def attend(self) -> bool:
         """See that somebody listens for the disconnect; tell whether that has just begun."""
         pulse = self._pulse
-        if pulse is None or not self.may_read_ahead:
+        if self._reading or pulse is None or not self.may_read_ahead:
             return False
         self.read_ahead(pulse.heart.loop, pulse.context)
         return True

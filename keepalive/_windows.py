@@ -51,12 +51,6 @@ class Window:
             yield link
             link = link.behind
 
-    def append(self, member: Seated) -> None:
-        """Seat somebody, behind all others."""
-        last = self.ahead
-        member.ahead, member.behind = last, self
-        last.behind = self.ahead = member
-
 
 class Windows:
     """All who wait, by their times."""
@@ -97,7 +91,10 @@ class Windows:
         if when < window.when:
             window.when = when
             heapq.heappush(self._heap, (when, next(self._order), window))
-        window.append(member)
+        # Behind all others.
+        last = window.ahead
+        member.ahead, member.behind = last, window
+        last.behind = window.ahead = member
 
     def drop(self, member: Seated) -> bool:
         """Have somebody wait no more; tell whether they did."""
@@ -126,13 +123,14 @@ class Windows:
 
     def due(self, now: float) -> Any | None:
         """Return the first in line whose time has come; to be put elsewhere at once."""
-        return self._in_line() or self._open(lambda slack: now + min(TIMER_ERROR, slack))
+        return self.in_line() or self._open(lambda slack: now + min(TIMER_ERROR, slack))
 
     def nearly_due(self, now: float) -> Any | None:
         """Return the first in line whose time has come or is near: within its slack."""
-        return self._in_line() or self._open(lambda slack: now + slack)
+        return self.in_line() or self._open(lambda slack: now + slack)
 
-    def _in_line(self) -> Any | None:
+    def in_line(self) -> Any | None:
+        """Return the first in line, where a window is open; to be put elsewhere at once."""
         opened = self._opened
         return None if opened is None or opened.behind is opened else opened.behind
 

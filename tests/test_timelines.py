@@ -304,6 +304,17 @@ def test_a_bom_behind_a_first_ping_is_left_out_byte_by_byte(backend):
     assert world.body == PING + b"data: x\n\n"
 
 
+def test_a_bom_behind_a_first_ping_and_an_empty_body_is_left_out(backend):
+    steps = [(1, b""), (2, b"\xef\xbb"), (3, b""), (4, b"\xbfdata: x\n\n"), (5, END)]
+    world = play(backend, steps, first=0)
+    assert world.timeline == [
+        (0, START), (0, PING), (4, b"data: x\n\n"), (5, END)
+    ]  # fmt: skip
+    assert [message["body"] for _, message in world.sent if message.get("body") == b""] == [
+        b""
+    ] * 3
+
+
 def test_a_bom_at_the_start_stays(backend):
     world = play(backend, [(1, b"\xef\xbb\xbf"), (20, b"data: x\n\n"), (21, END)])
     assert world.body == b"\xef\xbb\xbf" + PING + b"data: x\n\n"
