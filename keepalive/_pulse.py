@@ -6,7 +6,7 @@ no signal and no other stream; why it stops is its owner's affair.
 
 from collections.abc import Awaitable
 from contextvars import copy_context
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -22,6 +22,14 @@ from ._policy import Placed, Policy, due_at, first_at, next_look, slack
 
 TURNS_TO_LISTEN: Final = 3
 """Turns of the loop in which a server tells of a client that has left already."""
+
+Stage: TypeAlias = Literal["silent", "due", "pinging"]
+
+SILENT: Final = "silent"
+DUE: Final = "due"
+"""A ping waits for the app: for a boundary, or behind its send."""
+PINGING: Final = "pinging"
+"""A ping is being sent."""
 
 
 class Owner(Protocol):
@@ -74,14 +82,13 @@ class Pulse(Passage):
     __slots__ = (
         "_boundary",
         "_cancel",
-        "_due",
         "_last",
         "_line",
         "_owner",
         "_ping",
-        "_pinging",
         "_policy",
         "_sending",
+        "_stage",
         "ahead",
         "behind",
         "bytes_sent",
@@ -98,8 +105,7 @@ class Pulse(Passage):
         self._boundary: Boundary = placed[1]
         self._line: list[anyio.Event] | None = None
         self._cancel: Cancel | None = None
-        self._due = False  # a ping waits for the app: for a boundary, or behind its send
-        self._pinging = False
+        self._stage: Stage = SILENT
         self._sending = 0
         self.bytes_sent = 0
         self.context = copy_context()
@@ -135,7 +141,8 @@ class Pulse(Passage):
 
     def rest(self) -> None:
         """Stop beating."""
-        self._due = False
+        if self._stage is DUE:
+            self._stage = SILENT
         self.heart.remove(self)
 
     def cancel(self) -> None:
@@ -150,7 +157,7 @@ class Pulse(Passage):
 
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""
-        if self._pinging or self._line:
+        if self._stage is PINGING or self._line:
             await self._wait_in_line()
         if self._bom is not None:
             message = self.readied(message)
@@ -169,7 +176,7 @@ class Pulse(Passage):
                 self._last = self.heart.time()
         if self.finishing:
             self._owner.end(StopReason.COMPLETED)
-        elif self._due and self._may_ping():
+        elif self._stage is DUE and self._may_ping():
             await self._send_ping(self.heart.time())
 
     def _not_sent(self, size: int, error: BaseException) -> None:
@@ -195,11 +202,11 @@ class Pulse(Passage):
         If not, it is sent as soon as it may stand: behind the app's own send. In idle pacing,
         what the app is sending makes up for it.
         """
-        if self._pinging or (self._sending and self._policy.pacing == "idle"):
+        if self._stage is PINGING or (self._sending and self._policy.pacing == "idle"):
             return None
         if self._may_ping():
             return self._send_ping(now)
-        self._due = True
+        self._stage = DUE
         return None
 
     async def _listen_first(self, now: float) -> None:
@@ -217,15 +224,14 @@ class Pulse(Passage):
 
     def _may_ping(self) -> bool:
         return (
-            not (self._pinging or self._sending or self.finishing)
+            not (self._stage is PINGING or self._sending or self.finishing)
             and self._owner.alive
             and self.stands_at(self._boundary)
         )
 
     async def _send_ping(self, due: float) -> None:
-        self._due = False
         payload = self._payload()
-        self._pinging = True
+        self._stage = PINGING
         if self.untouched:
             self.filter_bom()
         try:
@@ -238,7 +244,7 @@ class Pulse(Passage):
             if not self._owner.ended:  # a blocked send may outlast its stream
                 self._note_ping(payload, due)
         finally:
-            self._pinging = False
+            self._stage = SILENT
             self._cancel = None
             if self._line:
                 self._line[0].set()

@@ -1,0 +1,74 @@
+"""What an event costs in-process in frameworks: without pings, with their own, and with ours.
+
+Law: calls the frameworks' apps by hand and times them. Knows of an app only its name.
+
+The peers are no middlewares: they render the event as well, which a stream of ready-made bytes
+does not, and they add nothing to a response that is no stream. aiohttp-sse is no ASGI app and
+Hono no Python: both are measured on their servers alone.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import framework_apps
+from cost import run_on, scope_of_server, send
+from effort import Effort
+from tables import table
+
+INTERVAL_S: Final = 3600.0
+EVENTS_PER_TURN: Final = 64
+
+APPS: Final[dict[str, tuple[Callable[[float], Any], str]]] = {
+    "Starlette": (framework_apps.starlette, "Starlette"),
+    "Starlette + asgi-keepalive": (framework_apps.starlette_with_ours, "Starlette"),
+    "sse-starlette": (framework_apps.sse_starlette, "Starlette"),
+    "FastAPI": (framework_apps.fastapi, "FastAPI"),
+    "FastAPI native SSE": (framework_apps.fastapi_native, "FastAPI"),
+}
+LOOPS: Final = ("asyncio", "uvloop")
+
+
+async def timed(app: Any, events: int) -> float:
+    """Return the seconds that one stream of so many events took."""
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.get_running_loop().create_future()  # the client does not leave
+        asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    query = f"n={events}&turn={EVENTS_PER_TURN}".encode()
+    scope = {**scope_of_server(), "path": "/busy", "query_string": query}
+    began = time.perf_counter()
+    await app(scope, receive, send)
+    return time.perf_counter() - began
+
+
+def measure(effort: Effort) -> dict[str, dict[str, float]]:
+    """Return the microseconds of an event by loop and app: the best of interleaved rounds."""
+    apps = {name: make(INTERVAL_S) for name, (make, _) in APPS.items()}
+    events = effort.events // 4
+    found: dict[str, dict[str, float]] = {}
+    for loop in LOOPS:
+        best = found[loop] = dict.fromkeys(apps, float("inf"))
+        for _ in range(effort.rounds):
+            for name, app in apps.items():
+                took = run_on(loop, timed, app, events) / events * 1e6
+                best[name] = min(best[name], took)
+    return found
+
+
+def tables(found: dict[str, dict[str, float]]) -> str:
+    """Return the Markdown table of what was measured."""
+    rows = []
+    for loop, best in found.items():
+        for name, took in best.items():
+            base = APPS[name][1]
+            over = "" if name == base else f"{took - best[base]:+.2f}"
+            rows.append([name, loop, f"{took:.2f}", over])
+    head = ["streams of", "loop", "us per event", "over its framework's own"]
+    return table("An event in frameworks, in-process", head, rows)
