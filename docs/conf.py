@@ -17,13 +17,23 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # this tree's package is documented, not an installed one
 release = version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "matplotlib.sphinxext.plot_directive",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "examples", "plots"]
 html_theme = "furo"
 html_title = "asgi-keepalive"
 html_show_copyright = False
 html_show_sphinx = False
+
+plot_formats = ["svg"]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_working_directory = str(Path(__file__).parent)
 
 myst_heading_anchors = 3
 

@@ -9,10 +9,9 @@ Hono no Python: both are measured on their servers alone.
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
-import framework_apps
+import contestants
 from cost import run_on, scope_of_server, send
 from effort import Effort
 from tables import table
@@ -20,13 +19,14 @@ from tables import table
 INTERVAL_S: Final = 3600.0
 EVENTS_PER_TURN: Final = 64
 
-APPS: Final[dict[str, tuple[Callable[[float], Any], str]]] = {
-    "Starlette": (framework_apps.starlette, "Starlette"),
-    "Starlette + asgi-keepalive": (framework_apps.starlette_with_ours, "Starlette"),
-    "sse-starlette": (framework_apps.sse_starlette, "Starlette"),
-    "FastAPI": (framework_apps.fastapi, "FastAPI"),
-    "FastAPI native SSE": (framework_apps.fastapi_native, "FastAPI"),
+BASES: Final = {
+    "Starlette": "Starlette",
+    "Starlette + asgi-keepalive": "Starlette",
+    "sse-starlette": "Starlette",
+    "FastAPI": "FastAPI",
+    "FastAPI native SSE": "FastAPI",
 }
+"""The apps, as `contestants` names them, and the app of the same framework without pings."""
 LOOPS: Final = ("asyncio", "uvloop")
 
 
@@ -50,7 +50,7 @@ async def timed(app: Any, events: int) -> float:
 
 def measure(effort: Effort) -> dict[str, dict[str, float]]:
     """Return the microseconds of an event by loop and app: the best of interleaved rounds."""
-    apps = {name: make(INTERVAL_S) for name, (make, _) in APPS.items()}
+    apps = {name: contestants.ASGI[name](INTERVAL_S) for name in BASES}
     events = effort.events // 4
     found: dict[str, dict[str, float]] = {}
     for loop in LOOPS:
@@ -67,7 +67,7 @@ def tables(found: dict[str, dict[str, float]]) -> str:
     rows = []
     for loop, best in found.items():
         for name, took in best.items():
-            base = APPS[name][1]
+            base = BASES[name]
             over = "" if name == base else f"{took - best[base]:+.2f}"
             rows.append([name, loop, f"{took:.2f}", over])
     head = ["streams of", "loop", "us per event", "over its framework's own"]

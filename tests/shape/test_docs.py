@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pages
 import pytest
 
 import keepalive
@@ -139,6 +140,17 @@ def link_complaints(page: Path, text: str) -> Iterator[str]:
 
 def missing_names(text: str) -> list[str]:
     return [name for name in keepalive.__all__ if not re.search(rf"\b{name}\b", text)]
+
+
+def test_the_performance_page_shows_the_results_that_were_measured():
+    """No number is written by hand; whoever measures anew runs `pages.py`."""
+    page = pages.PAGE.read_text(encoding="utf-8")
+    found = json.loads(pages.RESULTS.read_text(encoding="utf-8"))
+    assert found["effort"]["name"] == "full"
+    assert pages.published(page, found) == page
+    assert set(re.findall(r"<!-- results: (\w+) -->", page)) == set(pages.TABLES)
+    found["cost"]["asyncio"]["event"]["asgi-keepalive"] += 1
+    assert pages.published(page, found) != page
 
 
 def test_command(readme: str) -> str:
