@@ -29,7 +29,10 @@ Saying: TypeAlias = Coroutine[Any, Any, None]
 class Member(Seated, Protocol):
     """What the heart asks of a stream."""
 
-    context: Context
+    @property
+    def context(self) -> Context:
+        """The context that it pings in."""
+        ...  # pragma: no cover
 
     @property
     def slack(self) -> float:

@@ -5,7 +5,7 @@ no signal and no other stream; why it stops is its owner's affair.
 """
 
 from collections.abc import Awaitable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -82,6 +82,7 @@ class Pulse(Passage):
     __slots__ = (
         "_boundary",
         "_cancel",
+        "_context",
         "_last",
         "_line",
         "_owner",
@@ -92,7 +93,6 @@ class Pulse(Passage):
         "ahead",
         "behind",
         "bytes_sent",
-        "context",
         "heart",
         "started",
     )
@@ -108,7 +108,8 @@ class Pulse(Passage):
         self._stage: Stage = SILENT
         self._sending = 0
         self.bytes_sent = 0
-        self.context = copy_context()
+        # An empty one, as servers' are unless something traces requests, need not be kept.
+        self._context = copy_context() or None
         self.heart = Heart.current()
         self.ahead: Any = None
         self.behind: Any = None
@@ -120,6 +121,11 @@ class Pulse(Passage):
     def slack(self) -> float:
         """Seconds that a ping may come early."""
         return slack(self._policy)
+
+    @property
+    def context(self) -> Context:
+        """The request's own context, as it was when the response started."""
+        return self._context or Context()
 
     @property
     def stops(self) -> AbortSignal:

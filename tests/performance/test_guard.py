@@ -8,6 +8,7 @@ that are supported, not for another call, task or timer. Seconds are measured el
 import asyncio
 import sys
 from collections import Counter
+from contextvars import Context
 
 import pytest
 from cost import EVENT, ForwardOnly, plain, receive, scope_of_server, send, stream
@@ -19,6 +20,10 @@ from keepalive import KeepaliveMiddleware
 from keepalive._heart import BATCH
 
 STREAMS = 1000
+
+of_counted_interpreters = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="limits were counted on Python 3.11 to 3.13"
+)
 
 
 class Loop(CountingLoop, VirtualLoop):
@@ -57,8 +62,9 @@ OF_ITS_OWN = {KeepaliveMiddleware: {}, Wasteful: {"folder": __file__}}
 
 
 def run(main):
+    # In a context of its own: what the modules of other tests have set is not in it.
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(main())
+        return runner.run(main(), context=Context())
 
 
 def counted(middleware, app, calls):
@@ -134,16 +140,18 @@ def blocks_kept_for_an_event(middleware):
     return (kept[1] - kept[0]) / 1000
 
 
+@of_counted_interpreters
 def test_a_response_that_is_no_stream():
     one = for_a_plain_response(KeepaliveMiddleware)
     assert one["calls"] <= 9
-    assert one["instructions"] <= 340
+    assert one["instructions"] <= 330
 
 
+@of_counted_interpreters
 def test_an_event():
     one = for_an_event(KeepaliveMiddleware)
-    assert one["calls"] <= 4
-    assert one["instructions"] <= 180
+    assert one["calls"] <= 3
+    assert one["instructions"] <= 150
 
 
 def test_an_event_leaves_nothing_behind():
@@ -180,11 +188,12 @@ def test_pings_that_are_spread_over_the_interval_share_wake_ups():
     assert counts["timers"] <= 10 * 52
 
 
+@of_counted_interpreters
 def test_memory():
     added = bytes_for_an_idle_stream(KeepaliveMiddleware) - bytes_for_an_idle_stream(
         lambda app: app
     )
-    assert added <= 1024
+    assert added <= 960
 
 
 def test_the_guard_sees_waste():
