@@ -74,7 +74,7 @@ class AsyncioLoop:
         # Timers would otherwise run in, and keep alive, the context of whoever set them.
         self._context = Context()
         # That method does nothing but call this function, at twice the price.
-        plain = getattr(type(self._loop), "time", None) is asyncio.BaseEventLoop.time
+        plain = getattr(self._loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         self.time = time.monotonic if plain else self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -163,5 +163,7 @@ def run_in(
                 raise
             except BaseException as error:  # a cancellation, above all
                 resume, value = coroutine.throw, error
+            finally:
+                del awaited  # it may hold an error, whose traceback refers to this frame
     finally:
-        del value  # its traceback refers to this frame
+        del value  # as above

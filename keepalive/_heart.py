@@ -5,7 +5,8 @@ no policy and no ASGI. Everything but `post` belongs to the loop's own thread.
 
 A beat is one task, not one for each stream: it walks along those that are due and sends their
 pings, each in its stream's own context. Should one of them have to wait, the task stays with
-it and another takes over the walk, so that a blocked client delays nobody.
+it and others take over the walk, more at once each time: a blocked client delays nobody, nor
+does a server whose every send has to wait.
 """
 
 import weakref
@@ -70,6 +71,8 @@ class Heart:
         "_posted",
         "_posting",
         "_waiting",
+        "_walks",
+        "_width",
         "loop",
         "time",
     )
@@ -81,6 +84,8 @@ class Heart:
         self._alarm: Cancel | None = None
         self._alarm_at = 0.0
         self._beating = False
+        self._walks = 0  # that have not had to wait
+        self._width = 1  # how many there may be at once
         self._company = False  # whether this beat has sent a ping
         self._followed: dict[AbortSignal, _Following] = {}
         self._posted: deque[Member] = deque()
@@ -157,6 +162,7 @@ class Heart:
         self._alarm = None
         self._beating = True
         self._company = False
+        self._width = 1
         # Two turns later, so that data which the app sends at this very time goes first: in
         # the first, what the app waits for wakes its task; in the second, that sends.
         soon = self.loop.call_soon
@@ -164,26 +170,39 @@ class Heart:
 
     def go_on(self) -> None:
         """Walk on, if somebody is due."""
-        if self._next(self.time()) is not None:
+        while self._walks < self._width and self._first_due(self.time()) is not None:
+            self._walks += 1
             _Walk(self)
-        else:
+        if not self._walks:
             self._beating = False
             self._arm()
 
-    def next_ping(self, now: float) -> tuple[Member, Saying | None] | None:
+    def has_waited(self) -> None:
+        """Hear that a walk has come to a halt: have others go on, more at once than before."""
+        self._walks -= 1
+        self._width = min(2 * self._width, BATCH)
+        self.loop.call_soon(self.go_on)
+
+    def has_walked(self) -> None:
+        """Hear that a walk is over."""
+        self._walks -= 1
+        self.go_on()
+
+    def look_at_next(self, now: float) -> tuple[Member, Saying | None] | None:
         """Look at the next stream that is due, and seat it anew; `None` when all are."""
-        member = self._waiting.in_line() or self._next(now)
+        member = self._first_due(now)
         if member is None:
             return None
         slack = member.slack
         latest = now + (slack if self._company else min(TIMER_ERROR, slack))
         saying, when = member.look(now, latest)
-        self._waiting.put(member, when, slack)
+        if member.ahead is not None:  # an eager task may have found that its client has left
+            self._waiting.put(member, when, slack)
         if saying is not None:
             self._company = True
         return member, saying
 
-    def _next(self, now: float) -> Member | None:
+    def _first_due(self, now: float) -> Member | None:
         waiting = self._waiting
         return waiting.nearly_due(now) if self._company else waiting.due(now)
 
@@ -212,12 +231,13 @@ class _Walk:
         self._heart = heart
         self._waited = False
         self._member: Member  # the last that has had a ping to send
+        self._cancel: Cancel | None = None  # an eager task is begun before it is known
         self._cancel = heart.loop.spawn(self._run, Context(), self._over)
 
     async def _run(self) -> None:
         now = self._heart.time()
         for _ in range(BATCH):
-            found = self._heart.next_ping(now)
+            found = self._heart.look_at_next(now)
             if found is None:
                 return
             self._member, saying = found
@@ -228,12 +248,17 @@ class _Walk:
 
     def _blocked(self) -> None:
         self._waited = True
-        self._member.blocked(self._cancel)
-        self._heart.loop.call_soon(self._heart.go_on)
+        self._member.blocked(self._give_up)
+        self._heart.has_waited()
+
+    def _give_up(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
 
     def _over(self) -> None:
+        self._cancel = None  # of a task whose error's traceback may refer to this walk
         if not self._waited:
-            self._heart.go_on()
+            self._heart.has_walked()
 
 
 _HEART: Final[RunVar["weakref.ref[Heart]"]] = RunVar("keepalive heart")

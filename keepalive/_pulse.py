@@ -217,12 +217,15 @@ class Pulse(Passage):
 
     async def _listen_first(self, now: float) -> None:
         """Send the ping that is due, unless the client turns out to have left long ago."""
-        for _ in range(TURNS_TO_LISTEN):
-            await checkpoint()
-        if due_at(self._policy, self.started, self._last, now) <= now + self.slack:
-            saying = self._due_ping(now)
-            if saying is not None:
-                await saying
+        try:
+            for _ in range(TURNS_TO_LISTEN):
+                await checkpoint()
+            if due_at(self._policy, self.started, self._last, now) <= now + self.slack:
+                saying = self._due_ping(now)
+                if saying is not None:
+                    await saying
+        finally:
+            self._cancel = None
 
     def heed(self) -> None:
         """See what the signals say."""
@@ -235,7 +238,7 @@ class Pulse(Passage):
             and self.stands_at(self._boundary)
         )
 
-    async def _send_ping(self, due: float) -> None:
+    async def _send_ping(self, now: float) -> None:
         payload = self._payload()
         self._stage = PINGING
         if self.untouched:
@@ -248,7 +251,7 @@ class Pulse(Passage):
             self._owner.stop(StopReason.WRITE_FAILED, error)
         else:
             if not self._owner.ended:  # a blocked send may outlast its stream
-                self._note_ping(payload, due)
+                self._note_ping(payload, now)
         finally:
             self._stage = SILENT
             self._cancel = None
@@ -263,11 +266,11 @@ class Pulse(Passage):
             newline = self.newline
             return with_newlines(self._ping, self._ping.payload, newline)
 
-    def _note_ping(self, payload: bytes, due: float) -> None:
+    def _note_ping(self, payload: bytes, begun: float) -> None:
         now = self.heart.time()
-        # Counted from when it was due, unless it took long: the next ping is an interval after
-        # this one was due, not an interval and a little.
-        self._last = due if now - due <= self.slack else now
+        # Counted from its beginning, unless it took long: the next ping is an interval after
+        # that, not an interval and a little.
+        self._last = begun if now - begun <= self.slack else now
         self.bytes_sent += len(payload)
         self._owner.pinged(payload)
 

@@ -50,6 +50,7 @@ class Stream(Inbox):
     # As small as can be: there is one for every request.
     __slots__ = (
         "_around",
+        "_asked",
         "_choice",
         "_controller",
         "_error",
@@ -80,6 +81,7 @@ class Stream(Inbox):
         self.pass_on = send
         self._pulse: Pulse | None = None
         self._controller: AbortController | None = None
+        self._asked = False  # to abort, by whichever thread
         self.pings = 0
         self.reason: StopReason | None = None
         self._outer: Stream | None = scope.get(SCOPE_KEY)
@@ -147,11 +149,11 @@ class Stream(Inbox):
     @property
     def alive(self) -> bool:
         """Whether nothing has stopped the stream, nor is about to."""
-        return self.reason is None and not self._around.stops.aborted
+        return self.reason is None and not (self._asked or self._around.stops.aborted)
 
     @property
     def ended(self) -> bool:
-        """Whether the stream's end has been reported."""
+        """Whether there is nothing more to report."""
         return self._choice is None
 
     @property
@@ -161,11 +163,10 @@ class Stream(Inbox):
 
     def abort(self) -> None:
         """Hear that this stream is to stop. From any thread or signal handler."""
-        self._settle(StopReason.ABORTED)
+        if not self._around.stops.aborted:
+            self._asked = True
         if (pulse := self._pulse) is not None:
             pulse.heart.post(pulse)
-        elif self._controller is not None:
-            self._controller.abort(self.reason)
 
     def heed(self) -> None:
         """Do what was asked for from anywhere."""
@@ -173,15 +174,19 @@ class Stream(Inbox):
             self.stop(StopReason.ABORTED)
 
     def _settle(self, reason: StopReason) -> bool:
-        """Note why the stream is to stop; tell whether this reason is the first."""
+        """Note why the stream is to stop; tell whether this reason is the first.
+
+        In the loop's own thread only, so that what was noted once stays.
+        """
         if self.reason is not None:
             return False
-        if not self._around.stops.aborted:
-            self.reason = reason
-            return True
-        given = self._around.stops.reason
-        self.reason = given if isinstance(given, StopReason) else StopReason.ABORTED
-        return False
+        stops = self._around.stops
+        first = not (self._asked or stops.aborted)
+        if not first:
+            given = None if self._asked else stops.reason
+            reason = given if isinstance(given, StopReason) else StopReason.ABORTED
+        self.reason = reason
+        return first
 
     def attend(self) -> bool:
         """See that somebody listens for the disconnect; tell whether that has just begun."""
@@ -230,7 +235,7 @@ class Stream(Inbox):
     ) -> None:
         """Leave nothing behind: the app's call is over."""
         if self._outer is None:
-            del self._scope[SCOPE_KEY]
+            self._scope.pop(SCOPE_KEY, None)
         else:
             self._scope[SCOPE_KEY] = self._outer
         if self._pulse is not None:
@@ -238,7 +243,7 @@ class Stream(Inbox):
             self.stop_reading()
             self._pulse.cancel()
             self._pulse = self._choice = None
-        elif self._controller is not None:
+        elif self._controller is not None or self._asked:
             self.stop(reason)
         elif self.reason is None:
             self.reason = reason

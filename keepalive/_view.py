@@ -33,7 +33,8 @@ class KeepaliveStream:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
         From any thread or signal handler. The response itself stays the app's. Once this has
-        returned, no further ping is begun; before the response has started, none will be.
+        returned, no further ping is begun. Before the response has started, it takes effect
+        as that starts.
         """
         self._stream.abort()
 

@@ -123,14 +123,13 @@ class Windows:
 
     def due(self, now: float) -> Any | None:
         """Return the first in line whose time has come; to be put elsewhere at once."""
-        return self.in_line() or self._open(lambda slack: now + min(TIMER_ERROR, slack))
+        return self._in_line() or self._open(lambda slack: now + min(TIMER_ERROR, slack))
 
     def nearly_due(self, now: float) -> Any | None:
         """Return the first in line whose time has come or is near: within its slack."""
-        return self.in_line() or self._open(lambda slack: now + slack)
+        return self._in_line() or self._open(lambda slack: now + slack)
 
-    def in_line(self) -> Any | None:
-        """Return the first in line, where a window is open; to be put elsewhere at once."""
+    def _in_line(self) -> Any | None:
         opened = self._opened
         return None if opened is None or opened.behind is opened else opened.behind
 

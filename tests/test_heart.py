@@ -222,7 +222,27 @@ def test_who_has_to_wait_keeps_the_task_and_another_walks_on(loop, calls, heart)
         task.step()
     loop.run()
     assert loop.tasks == 3, "who has waited does not walk on"
+    members[1].cancel()  # too late, and no error
     assert len(pinged(calls)) == 5
+
+
+def test_where_every_ping_has_to_wait_many_are_begun_in_a_turn(loop, calls, heart):
+    """As on trio, or on a server whose sends always give way."""
+    members = [Member(calls, waits=True) for _ in range(1000)]
+    for member in members:
+        heart.add(member, 10.0)
+    loop.now = 10.0
+    most = 0
+    turns = 0
+    while loop.soon or any(when <= loop.now for when, _ in loop.alarms):
+        before = len(pinged(calls))
+        loop.turn()
+        turns += 1
+        most = max(most, len(pinged(calls)) - before)
+    assert pinged(calls) == members
+    assert most <= BATCH
+    assert turns < 1000 / BATCH * 3 + 20
+    assert [alarm[0] for alarm in loop.alarms] == [20.0]
 
 
 def test_what_ends_a_wait_ends_no_walk(loop, calls, heart):
@@ -270,6 +290,18 @@ def test_a_walk_that_waits_for_ever_may_be_thrown_away():
     assert ended == [False]
     member.context.run(coroutine.close)
     assert ended == [False, True]
+
+
+def test_who_leaves_while_being_looked_at_stays_away(loop, calls, heart):
+    """As a stream does whose reader, an eager task, hears at once that its client has left."""
+    leaves, stays = Member(calls), Member(calls)
+    leaves.look = lambda now, latest: (heart.remove(leaves), (None, now + 10.0))[1]
+    for member in (leaves, stays):
+        heart.add(member, 10.0)
+    loop.now = 10.0
+    loop.run()
+    assert pinged(calls) == [stays]
+    assert (len(heart), leaves.ahead) == (1, None)
 
 
 def test_who_leaves_during_a_walk_is_not_served(loop, calls, heart):

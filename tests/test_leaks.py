@@ -1,5 +1,6 @@
 """A thousand streams opened and closed at random leave nothing behind."""
 
+import asyncio
 import contextlib
 import gc
 import random
@@ -7,7 +8,7 @@ import weakref
 
 import anyio
 import pytest
-from harness import body, heart_size, http, run, settle, start, tasks_left
+from harness import asyncio_running, body, heart_size, http, run, settle, start, tasks_left
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
 from keepalive._heart import Heart
@@ -89,7 +90,26 @@ def test_a_thousand_streams_leave_nothing_behind(backend):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["end", Gone, "cancel", OSError, ValueError])
+async def send_ping(how):
+    """Fail, or wait, as servers do."""
+    if how is ValueError:
+        raise ValueError
+    if how == "stalled":
+        await anyio.sleep_forever()
+    if how == "future" and asyncio_running():
+        await failing_future()
+
+
+def failing_future():
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_later(1, future.set_exception, OSError())
+    return future
+
+
+@pytest.mark.parametrize(
+    "how", ["end", Gone, "cancel", OSError, ValueError, "stalled", "future"]
+)
 def test_a_stream_needs_no_garbage_collector(backend, how):
     """Nor does a response that is none: no reference cycle is made for a request."""
 
@@ -108,8 +128,12 @@ def test_a_stream_needs_no_garbage_collector(backend, how):
             async def send(message):
                 if how is OSError and b"x" in message.get("body", b""):
                     raise OSError
-                if how is ValueError and b"ping" in message.get("body", b""):
-                    raise ValueError
+                if b"ping" in message.get("body", b""):
+                    await send_ping(how)
+
+            async def receive():
+                await anyio.sleep(17 if how == "stalled" else 1000)
+                return {"type": "http.disconnect"}
 
             references.append(weakref.ref(send))
             scope = http(kind=kind, how=how)
@@ -119,7 +143,7 @@ def test_a_stream_needs_no_garbage_collector(backend, how):
                 contextlib.suppress(Gone, OSError),
                 anyio.move_on_after(10 if how == "cancel" else 100),
             ):
-                await KeepaliveMiddleware(app)(scope, anyio.sleep_forever, send)
+                await KeepaliveMiddleware(app)(scope, receive, send)
 
         gc.collect()
         gc.disable()

@@ -592,7 +592,7 @@ def test_an_app_may_abort_before_its_response_starts(backend):
     assert (world.pings, world.ended.reason) == ([], StopReason.ABORTED)
 
 
-def test_an_abort_before_the_response_starts_is_told_at_once(backend):
+def test_an_abort_before_the_response_starts_is_told_as_that_starts(backend):
     told = []
 
     def wrap(app, **options):
@@ -601,7 +601,7 @@ def test_an_abort_before_the_response_starts_is_told_at_once(backend):
             mine.signal.add_callback(lambda: told.append(mine.signal.reason))
             mine.abort()
             mine.abort()
-            assert told == [StopReason.ABORTED]
+            assert told == []
             await app(scope, receive, send)
 
         return KeepaliveMiddleware(hasty, **options)
@@ -632,6 +632,34 @@ def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
     world = play(backend, [(0, look), (50, END)], head=start([]))
     assert world.facts == []
     assert signals[0].reason is StopReason.COMPLETED
+
+
+def test_a_client_that_left_before_a_response_that_is_no_stream(backend):
+    streams = []
+
+    def wrap(app, **options):
+        async def patient(scope, receive, send):
+            streams.append(stream(scope))
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await app(scope, receive, send)
+
+        return KeepaliveMiddleware(patient, **options)
+
+    play(backend, [(1, END)], head=start([]), wrap=wrap, prepare=leave(5))
+    assert streams[0].signal.reason is StopReason.DISCONNECTED
+
+
+def test_an_app_that_empties_its_scope_has_its_own_error_come_out(backend):
+    async def main():
+        async def app(scope, receive, send):
+            scope.clear()
+            raise ValueError("the app's own")
+
+        with pytest.raises(ValueError, match="the app's own"):
+            await KeepaliveMiddleware(app)(http(), None, None)
+
+    run(backend, main)
 
 
 def test_outside_there_is_no_stream():

@@ -1,10 +1,12 @@
 """When pings are sent: timelines on the virtual clock."""
 
+import asyncio
 import random
+import sys
 
 import anyio
 import pytest
-from harness import END, PING, START, body, http, play, run, settle, start
+from harness import END, PING, START, body, heart_size, http, play, run, settle, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
 
@@ -467,3 +469,33 @@ def test_many_streams_due_at_once_are_all_served_in_turn(backend):
         return count
 
     assert run(backend, main) == 1000
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
+@pytest.mark.parametrize("leaves", [5, 15, 40, 1000])
+def test_a_loop_whose_tasks_begin_eagerly(leaves):
+    """A task then runs before whoever started it has seen it."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        began, times, asked = loop.time(), [], []
+
+        async def receive():
+            asked.append(1)
+            if len(asked) == 1:
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await asyncio.sleep(max(0, began + leaves - loop.time()))
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            if message.get("body") == PING:
+                await asyncio.sleep(1 if len(times) == 1 else 0)  # the second has to wait
+                times.append(loop.time() - began)
+
+        await KeepaliveMiddleware(app_until(61))(http(), receive, send)
+        await asyncio.sleep(1)
+        return times, heart_size()
+
+    pings = [when for when in (15, 31, 46, 61) if when < min(leaves, 61)]
+    assert run("asyncio", main) == (pings, 0)
