@@ -408,6 +408,14 @@ def test_a_timer_that_fires_a_little_early_is_right_on_time(loop, calls, heart):
     assert len(pinged(calls)) == 1
 
 
+def test_a_timer_that_fires_early_by_more_than_the_slack_is_too_early(loop, calls, heart):
+    heart.add(Member(calls, interval=0.01, due=10.0), 9.9)
+    loop.now = 9.9995
+    loop.run()
+    assert pinged(calls) == []
+    assert [alarm[0] for alarm in loop.alarms] == [10.0]
+
+
 def test_a_timer_that_fires_much_too_early_is_set_again(loop, calls, heart):
     heart.add(Member(calls), 10.0)
     loop.now = 5.0
