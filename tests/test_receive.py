@@ -221,7 +221,7 @@ def test_an_asker_that_gives_up_makes_way_for_the_next(backend):
 
 def test_a_receive_that_fails_is_the_apps_own_to_meet(backend):
     async def main():
-        sent = []
+        sent, asked = [], []
 
         async def app(scope, receive, send):
             await send(start())
@@ -230,15 +230,75 @@ def test_a_receive_that_fails_is_the_apps_own_to_meet(backend):
                 await receive()
 
         async def receive():
+            asked.append(anyio.current_time())
             return [].pop()
 
         async def send(message):
             sent.append(message.get("body"))
 
         await KeepaliveMiddleware(app)(http(), receive, send)
-        return sent
+        return sent, [when - asked[0] for when in asked]
 
-    assert run(backend, main) == [None, PING, PING]
+    # By the stream once, at its first beat, and by the app.
+    assert run(backend, main) == ([None, PING, PING], [0, 25])
+
+
+def answers(*steps):
+    """Return a server's `receive` that gives each message so long after the one before."""
+    left = iter(steps)
+
+    async def receive():
+        seconds, message = next(left, (1e6, DISCONNECT))
+        await anyio.sleep(seconds)
+        return message
+
+    return receive
+
+
+def test_what_comes_while_the_app_waits_reaches_it_at_once(backend):
+    """Though it is the stream that reads, and goes on reading."""
+
+    async def main():
+        got, began = [], anyio.current_time()
+
+        async def app(scope, receive, send):
+            await send(start())
+            await anyio.sleep(20)
+            for _ in range(3):
+                message = await receive()
+                got.append((anyio.current_time() - began, message["type"]))
+
+        async def send(message): ...
+
+        receive = answers((0, request()), (10, {"type": "a"}), (5, {"type": "b"}))
+        await KeepaliveMiddleware(app)(http(), receive, send)
+        return got
+
+    assert run(backend, main) == [(20, "http.request"), (25, "a"), (30, "b")]
+
+
+def test_who_waits_for_a_reader_that_reads_no_further_asks_in_its_place(backend):
+    async def main():
+        got, began = [], anyio.current_time()
+
+        async def app(scope, receive, send):
+            async def ask():
+                message = await receive()
+                got.append((anyio.current_time() - began, message["body"]))
+
+            await send(start())
+            await anyio.sleep(20)
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                group.start_soon(ask)
+
+        async def send(message): ...
+
+        upload = [(10, request(b"a", more=True)), (5, request(b"b"))]
+        await KeepaliveMiddleware(app)(http(), answers(*upload), send)
+        return got
+
+    assert run(backend, main) == [(25, b"a"), (30, b"b")]
 
 
 def test_a_receive_that_answers_with_anything_for_ever_does_not_spin(backend):

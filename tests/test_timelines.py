@@ -166,10 +166,10 @@ def test_the_steady_grid_starts_at_the_first_ping(backend):
 
 def test_a_steady_ping_goes_out_right_behind_a_blocked_send(backend):
     def slow(world):
-        world.slow = lambda message: 20 if message.get("body") == X else 0
+        world.slow = lambda message: 17 if message.get("body") == X else 0
 
     world = play(backend, [(10, X), (40, END)], pacing="steady", prepare=slow)
-    assert world.timeline == [(0, START), (30, X), (30, PING), (40, END)]
+    assert world.timeline == [(0, START), (27, X), (27, PING), (30, PING), (40, END)]
 
 
 # first

@@ -59,7 +59,7 @@ def busy(found: list[Found]) -> list[Line]:
     of = {(row["name"], row["events_per_turn"], row["reader"]): row for row in found}
     made: list[Line] = []
     for (name, turn, reader), row in of.items():
-        if name in ("forward only", "asgi-keepalive", "Starlette + asgi-keepalive"):
+        if row["base"] != name and ("asgi-keepalive" in name or "forward" in name):
             base = of[row["base"], turn, reader]["events_per_s"]
             each = [a / b for a, b in zip(row["events_per_s"], base, strict=True)]
             on = f"{name}, {turn} in a turn, {reader} client"

@@ -69,13 +69,19 @@ ASGI: Final[dict[str, Callable[[float], Any]]] = {
     "FastAPI": _framework("fastapi"),
     "FastAPI native SSE": _framework("fastapi_native"),
 }
+H11: Final = {
+    f"{name}, h11": ASGI[name] for name in ("unwrapped", "forward only", "asgi-keepalive")
+}
+"""The same apps under the parser that uvicorn uses where httptools is not installed."""
 AIOHTTP: Final[dict[str, Callable[[float], Any]]] = {
     "aiohttp": _aiohttp("unwrapped"),
     "aiohttp-sse": _aiohttp("aiohttp_sse"),
 }
 
 
-def serve_asgi(app: Any, sock: socket.socket, loop: str = "uvloop") -> None:
+def serve_asgi(
+    app: Any, sock: socket.socket, loop: str = "uvloop", http: str = "httptools"
+) -> None:
     """Serve an ASGI app with uvicorn."""
     import uvicorn
 
@@ -87,7 +93,7 @@ def serve_asgi(app: Any, sock: socket.socket, loop: str = "uvloop") -> None:
     config = uvicorn.Config(
         app,
         loop=loop,
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -108,7 +114,9 @@ def serve_aiohttp(app: Any, sock: socket.socket) -> None:
 def main(name: str, port: str, interval: str) -> None:
     """Serve one contestant."""
     with socket.create_server(("127.0.0.1", int(port)), backlog=BACKLOG) as sock:
-        if name in ASGI:
+        if name in H11:
+            serve_asgi(H11[name](float(interval)), sock, http="h11")
+        elif name in ASGI:
             serve_asgi(ASGI[name](float(interval)), sock)
         else:
             serve_aiohttp(AIOHTTP[name](float(interval)), sock)

@@ -6,7 +6,8 @@ Law: times pings, and the turns of the loop. Serves until it is killed.
 
 Its streams are due once an interval: `together`, or `spread` evenly over it. `/idle` is one
 of them, `/stalled` a stream that is sent more than its client reads, so that its ping has to
-wait; `/found` tells what was noted since it was asked last.
+wait; `/settle` is asked once all are open, and `/found` tells what was noted since it was
+asked last.
 """
 
 import asyncio
@@ -147,8 +148,12 @@ def application(wrap: Callable[[App, Grid], App], grid: Grid) -> App:
     kept = {"/idle": wrap(idle, grid), "/stalled": wrap(stalled, grid)}
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] == "/found":
+        if scope["path"] == "/settle":
+            gc.collect()
             gc.enable()
+            await answer(send, b"application/json", b"{}")
+            return
+        if scope["path"] == "/found":
             await answer(send, b"application/json", json.dumps(notes.told()).encode())
             return
         due = scope["due"] = grid.due(next(numbers) % grid.streams)

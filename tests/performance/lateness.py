@@ -45,7 +45,8 @@ def measure_one(scene: Scene, streams: int) -> dict[str, Any]:
         for _ in range(scene.stalled):
             ask("stall", path="/stalled")
         ask("open", path="/idle", streams=streams, over_s=0)
-        ask("wait", pings=streams)
+        server.fetch("/settle")
+        ask("wait", pings=2 * streams)
         server.fetch("/found")
         ask("wait", pings=BEATS * streams)
         found = server.fetch("/found")

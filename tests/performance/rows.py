@@ -68,11 +68,18 @@ ROWS: Final = (
     _row(f"{HONO}, no pings", f"{HONO}, no pings"),
     _row(HONO, f"{HONO}, no pings"),
 )
-BUSY: Final = tuple(
-    row
-    for row in ROWS
-    # The floor passes a busy stream on as it is; so do Hono's handlers with pings or without.
-    if row.path == "/idle" and row.name not in ("floor", f"{HONO}, no pings")
+H11_ROWS: Final = tuple(
+    _row(f"{name}, h11", "unwrapped, h11")
+    for name in ("unwrapped", "forward only", "asgi-keepalive")
+)
+BUSY: Final = (
+    *(
+        row
+        for row in ROWS
+        # The floor passes a busy stream on as it is; so do both of Hono's handlers.
+        if row.path == "/idle" and row.name not in ("floor", f"{HONO}, no pings")
+    ),
+    *H11_ROWS,
 )
 
 Commands = dict[str, Callable[[float], list[str]]]
@@ -84,7 +91,7 @@ def commands(left_out: dict[str, str]) -> Commands:
     Contestants that can't run here are left out, with the reason.
     """
     made: Commands = {}
-    for row in ROWS:
+    for row in (*ROWS, *H11_ROWS):
         name = row.contestant
         made[name] = lambda interval, name=name: command_of(name, interval)
     bare = f"{HONO}, no pings"

@@ -91,7 +91,9 @@ def measure(effort: Effort) -> dict[str, Any]:
         "versions": versions(left_out),
         "left_out": left_out,
         "idle": measure_all_idle(rows, made, effort),
-        "busy": measure_all_busy([row for row in rows if row in BUSY], made, effort),
+        "busy": measure_all_busy(
+            [row for row in BUSY if row.contestant not in left_out], made, effort
+        ),
     }
 
 
