@@ -23,9 +23,11 @@ from ._policy import Placed, Policy, due_at, first_at, next_look, slack
 TURNS_TO_LISTEN: Final = 3
 """Turns of the loop in which a server tells of a client that has left already."""
 
-Stage: TypeAlias = Literal["silent", "due", "pinging"]
+Stage: TypeAlias = Literal["silent", "overtaken", "due", "pinging"]
 
 SILENT: Final = "silent"
+OVERTAKEN: Final = "overtaken"
+"""A ping fell due while the app was sending; bytes make up for it, an empty body does not."""
 DUE: Final = "due"
 """A ping waits for the app: for a boundary, or behind its send."""
 PINGING: Final = "pinging"
@@ -147,7 +149,7 @@ class Pulse(Passage):
 
     def rest(self) -> None:
         """Stop beating."""
-        if self._stage is DUE:
+        if self._stage is not PINGING:
             self._stage = SILENT
         self.heart.remove(self)
 
@@ -182,7 +184,14 @@ class Pulse(Passage):
                 self._last = self.heart.time()
         if self.finishing:
             self._owner.end(StopReason.COMPLETED)
-        elif self._stage is DUE and self._may_ping():
+        elif self._stage is not SILENT:
+            await self._send_late_ping(size)
+
+    async def _send_late_ping(self, size: int) -> None:
+        """Send a ping that has waited for a send of the app's, unless that made up for it."""
+        if self._stage is OVERTAKEN:
+            self._stage = SILENT if size else DUE
+        if self._stage is DUE and self._may_ping():
             await self._send_ping(self.heart.time())
 
     def _not_sent(self, size: int, error: BaseException) -> None:
@@ -208,11 +217,13 @@ class Pulse(Passage):
         If not, it is sent as soon as it may stand: behind the app's own send. In idle pacing,
         what the app is sending makes up for it.
         """
-        if self._stage is PINGING or (self._sending and self._policy.pacing == "idle"):
+        if self._stage is PINGING:
             return None
         if self._may_ping():
             return self._send_ping(now)
-        self._stage = DUE
+        if self._stage is not DUE:  # nor has been since the last look
+            idle = self._policy.pacing == "idle"
+            self._stage = OVERTAKEN if idle and self._sending else DUE
         return None
 
     async def _listen_first(self, now: float) -> None:

@@ -8,7 +8,18 @@ import weakref
 
 import anyio
 import pytest
-from harness import asyncio_running, body, heart_size, http, run, settle, start, tasks_left
+from harness import (
+    END,
+    asyncio_running,
+    body,
+    heart_size,
+    http,
+    play,
+    run,
+    settle,
+    start,
+    tasks_left,
+)
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
 from keepalive._heart import Heart
@@ -192,3 +203,13 @@ def test_each_loop_has_its_own_heart_and_none_when_it_is_over(backend):
     gc.collect()
     assert first() is None
     assert second() is None
+
+
+def test_a_stream_that_listens_keeps_no_task_of_a_beat_that_is_over(backend):
+    """It fell due inside an event: it began to listen, and no ping was sent."""
+
+    async def look(scope, receive, send):
+        assert scope["asgi-keepalive"]._pulse._cancel is None
+
+    world = play(backend, [(10, b"data: half"), (26, look), (30, END)])
+    assert world.pings == []

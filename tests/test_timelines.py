@@ -349,6 +349,28 @@ def test_a_ping_due_while_the_app_is_sending_is_left_out(backend):
     assert world.timeline == [(0, START), (30, X), (45, PING), (46, END)]
 
 
+def test_a_ping_that_waits_for_the_end_of_an_event_is_sent_though_that_takes_long(backend):
+    """Another falls due while the event's end is being sent."""
+
+    def slow(world):
+        world.slow = lambda message: 2 if message.get("body") == b"\n\n" else 0
+
+    world = play(backend, [(10, b"data: half"), (39, b"\n\n"), (50, END)], prepare=slow)
+    assert world.timeline == [
+        (0, START), (10, b"data: half"), (41, b"\n\n"), (41, PING), (50, END)
+    ]  # fmt: skip
+
+
+def test_a_ping_due_while_the_app_sends_nothing_goes_out_behind_it(backend):
+    """An empty body is silence, however long it takes."""
+
+    def slow(world):
+        world.slow = lambda message: 2 if message.get("body") == b"" else 0
+
+    world = play(backend, [(14, b""), (50, END)], prepare=slow)
+    assert world.pings == [16, 31, 46]
+
+
 def test_the_app_waits_for_a_blocked_ping_and_bytes_stay_in_order(backend):
     def slow(world):
         world.slow = lambda message: 10 if message.get("body") == PING else 0
