@@ -8,6 +8,7 @@ from ._frames import Ping
 from ._middleware import KeepaliveMiddleware
 from ._observe import Observer, PingSent, StopReason, StreamEnded, StreamStarted
 from ._policy import Policy
+from ._signals import SignalOwner, on_signals
 from ._view import KeepaliveStream, stream
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "Ping",
     "PingSent",
     "Policy",
+    "SignalOwner",
     "StopReason",
     "StreamEnded",
     "StreamStarted",
+    "on_signals",
     "stream",
 ]

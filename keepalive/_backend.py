@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 Cancel: TypeAlias = Callable[[], object]
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Cancellable(AbstractContextManager[Any, bool], Protocol):
+    """A block of code; leaving it behind is all that its cancellation does."""
+
+    def cancel(self) -> None:
+        """Cancel what the block is waiting for. From the loop's own thread only."""
+        ...  # pragma: no cover
 
 
 class Loop(Protocol):
@@ -47,6 +56,10 @@ class Loop(Protocol):
 
         `done` is called when the task is over, be it cancelled before its first step.
         """
+        ...  # pragma: no cover
+
+    def cancellable(self) -> "Cancellable":
+        """Return a block of code of the calling task's that may be cancelled."""
         ...  # pragma: no cover
 
 
@@ -93,8 +106,40 @@ class AsyncioLoop:
         task.add_done_callback(self._over, context=self._context)
         return task.cancel
 
+    def cancellable(self) -> Cancellable:
+        return _Block()
+
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)()
+
+
+class _Block:
+    """A block of code of one task's. Cancelled once, as asyncio does, not again and again.
+
+    So that an app's clean-up may wait for something, which a cancel scope would not let it.
+    """
+
+    __slots__ = ("_before", "_cancelled", "_task")
+
+    def __enter__(self) -> None:
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task else 0
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel("the stream has been ended")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, traceback: object
+    ) -> bool:
+        task, self._task = self._task, None
+        if task is None or not self._cancelled:
+            return False
+        # Somebody else may have cancelled the task as well.
+        mine = task.uncancel() <= self._before
+        return mine and kind is not None and issubclass(kind, asyncio.CancelledError)
 
 
 class TrioLoop:
@@ -133,6 +178,10 @@ class TrioLoop:
 
         self._trio.lowlevel.spawn_system_task(task, context=context)
         return scope.cancel
+
+    def cancellable(self) -> Cancellable:
+        scope: trio.CancelScope = self._trio.CancelScope()
+        return scope
 
 
 def _nothing() -> None:

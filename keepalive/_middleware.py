@@ -6,15 +6,19 @@ Law: holds configuration, no stream. Knows no bytes and no clock.
 import difflib
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, final
 
 from typing_extensions import Unpack
 
 from ._abort import AbortController, AbortSignal
-from ._asgi import ASGIApp, Receive, Scope, Send
+from ._asgi import LIFESPAN, ASGIApp, Receive, Scope, Send
+from ._bounds import BoundedStream
+from ._calls import Calls
 from ._observe import LOGGER, Observer, StopReason
 from ._policy import Policy, PolicyOptions
 from ._routes import RouteFunction, RouteMap, Routes
+from ._signals import SignalOwner
 from ._stream import Stream, Surroundings
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
@@ -54,8 +58,10 @@ class KeepaliveMiddleware:
     __slots__ = (
         "__weakref__",
         "_around",
+        "_calls",
         "_only",
         "_routes",
+        "_signals",
         "_stops",
         "_subscribe",
         "_warned",
@@ -83,51 +89,75 @@ class KeepaliveMiddleware:
         self._routes = Routes(Policy(interval=interval, **policy), routes)
         self._only = self._routes.only
         self._subscribe = {} if on_shutdown is None else {None: on_shutdown}
+        self._signals = on_shutdown if isinstance(on_shutdown, SignalOwner) else None
         self._warned: set[str] = set()
         self._stops = AbortController()
-        self._around = Surroundings(
+        self._calls = Calls()
+        self._around = self._surroundings(self._follow(abort), observer)
+
+    def _surroundings(
+        self, own_signal: AbortFunction, observer: Observer | None
+    ) -> Surroundings:
+        return Surroundings(
             stops=self._stops.signal,
-            own_signal=self._follow(abort),
+            own_signal=own_signal,
+            calls=self._calls,
             observer=observer,
-            before_stream=self._subscribe_once,
+            before_stream=self._before_stream,
             warn_compressed=self._warn_compressed,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._pass_through(scope, receive, send)
             return
         # A frame as small as can be: there is one for every idle stream.
-        stream, receive, send = self._stream(scope, receive, send)
+        app, stream, receive, send = self._stream(scope, receive, send)
         try:
-            await self.app(scope, receive, send)
+            await app(scope, receive, send)
         except BaseException:
             stream.close(StopReason.APP_FAILED, sys.exception())
             raise
         stream.close()
 
+    async def _pass_through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lifespan = scope["type"] == LIFESPAN
+        if lifespan and self._routes.may_drain:
+            receive = self._calls.held_back(receive, self.shutdown)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if lifespan and self._signals is not None:
+                self._signals.restore()
+
     def _stream(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[Stream, Receive, Send]:
-        """Return a request's stream, and what its app is to be given."""
+    ) -> tuple[ASGIApp, Stream, Receive, Send]:
+        """Return what is to be called for a request, and with what; and its stream."""
         choice = self._only or self._routes.choose(scope)
-        stream = Stream(self._around, choice, scope, receive, send)
         if choice is None:
+            stream = Stream(self._around, choice, scope, receive, send)
             stream.step_aside()
-        elif scope.get("method") != "HEAD":
-            return stream, stream.receive, stream.send
-        return stream, receive, send
+        elif scope.get("method") == "HEAD":
+            stream = Stream(self._around, choice, scope, receive, send)
+        elif choice.bounded:
+            bounded = BoundedStream(self._around, choice, scope, receive, send)
+            return partial(bounded.serve, self.app), bounded, bounded.receive, bounded.send
+        else:
+            stream = Stream(self._around, choice, scope, receive, send)
+            return self.app, stream, stream.receive, stream.send
+        return self.app, stream, receive, send
 
     def shutdown(self) -> None:
         """Stop the pings of all streams, now and from now on: the owner is shutting down.
 
         From any thread or signal handler, any number of times. Never blocks. The responses
-        themselves stay the app's.
+        themselves stay the app's, but where a policy has a `drain`.
         """
         self._stops.abort(StopReason.SHUTDOWN)
 
-    def _subscribe_once(self) -> None:
+    def _before_stream(self) -> None:
         # `pop` is atomic: of two threads with a first stream each, one subscribes.
         subscribe = self._subscribe.pop(None, None)
         if subscribe is not None:
@@ -135,6 +165,8 @@ class KeepaliveMiddleware:
                 subscribe(self.shutdown)
             except Exception:
                 LOGGER.exception("on_shutdown raised")
+        elif self._signals is not None:
+            self._signals.watch()
 
     def _follow(self, abort: object) -> AbortFunction:
         """Return what gives each stream its own signal; follow a shared one here."""

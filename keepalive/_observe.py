@@ -26,6 +26,10 @@ class StopReason(StrEnum):
     """The abort signal, or `KeepaliveStream.abort`."""
     SHUTDOWN = "shutdown"
     """The owner, by `on_shutdown`'s callback or `KeepaliveMiddleware.shutdown`."""
+    MAX_LIFETIME = "max_lifetime"
+    """The policy's `max_lifetime` was over."""
+    SEND_TIMEOUT = "send_timeout"
+    """A write, the app's or a ping's, blocked for the policy's `send_timeout`."""
     WRITE_FAILED = "write_failed"
     """A ping's own send raised something other than `OSError`."""
     APP_FAILED = "app_failed"
@@ -68,6 +72,8 @@ class PingSent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEnded:
     """A stream is over: the last body message was sent, the client left, or the app ended.
+
+    The last body message may have been the middleware's: see `Policy.drain`.
 
     Attributes:
         path: The request's path, as in the ASGI scope.

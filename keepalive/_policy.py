@@ -4,6 +4,7 @@ Law: values and plain functions, valid once built. Knows no clock, no event loop
 """
 
 import math
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from ._frames import Boundary, Ping, boundary_in, is_spaces
 
 Pacing: TypeAlias = Literal["idle", "steady"]
 Placed: TypeAlias = tuple[Ping, Boundary]
+Last: TypeAlias = tuple[Ping | None, Boundary]
 
 LEAST_INTERVAL: Final = 0.001
 """Seconds; what is shorter than a loop's timers can tell apart would be a busy loop."""
@@ -22,6 +24,15 @@ SLACK: Final = 0.02
 
 ROUNDING: Final = 1e-9
 """Seconds within which two sums of the same times may differ."""
+
+STEP: Final = 1.0
+"""Seconds that the end of a stream may take, until its app is cancelled."""
+
+BOUNDS: Final = ("max_lifetime", "drain", "send_timeout")
+"""The fields by which a policy may end a stream."""
+
+LEAST_SHARE_OF_LIFETIME: Final = 0.8
+LEAST_SHARE_OF_DRAIN: Final = 0.5
 
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -36,6 +47,10 @@ class PolicyOptions(TypedDict, total=False):
     ping: Ping
     formats: Mapping[str, Ping]
     headers: bool
+    max_lifetime: float | None
+    drain: float | None
+    farewell: Ping | None
+    send_timeout: float | None
 
 
 @final
@@ -58,6 +73,19 @@ class Policy:
         headers: Whether a stream that is kept alive gets `X-Accel-Buffering: no` and
             `Cache-Control: no-cache, no-transform`, each only where the app set none.
             Default `True`.
+        max_lifetime: Seconds after which the stream is ended, so that its client reconnects.
+            Each stream gets a random 80 to 100 % of it, so that they don't come back
+            together. Default `None`: never.
+        drain: Seconds that the app may go on after an abort or a shutdown; 0: not at all.
+            Then the stream is ended. Default `None`: the stream is the app's own business.
+            Streams that are stopped together are ended one by one, over the second half of
+            these seconds; one that stands alone, or whose app has asked for its
+            `stream(scope).signal`, has all of them.
+        farewell: What is sent just before the middleware ends a stream. Needs `drain` or
+            `max_lifetime`. In other formats than `text/event-stream` only where it fits in:
+            it must stand at a line, or the format's own ping at an event. Default none.
+        send_timeout: Seconds that one write may block; past it the client counts as gone.
+            Default `None`: for ever. A server that never has a send wait can't be timed.
 
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
@@ -70,6 +98,10 @@ class Policy:
     ping: Ping = Ping.event()
     formats: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
     headers: bool = True
+    max_lifetime: float | None = None
+    drain: float | None = None
+    farewell: Ping | None = None
+    send_timeout: float | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -82,8 +114,21 @@ class Policy:
             raise ValueError(f'pacing must be "idle" or "steady", got {self.pacing!r}')
         if not isinstance(self.headers, bool):
             raise TypeError(f"headers must be True or False, got {self.headers!r}")
-        put("ping", _ping(self.ping))
+        put("ping", _ping("ping", self.ping))
         put("formats", _formats(self.formats))
+        if self.max_lifetime is not None:
+            put("max_lifetime", seconds("max_lifetime", self.max_lifetime))
+        if self.drain is not None:
+            put("drain", seconds("drain", self.drain, zero="not at all"))
+        if self.send_timeout is not None:
+            put("send_timeout", seconds("send_timeout", self.send_timeout))
+        if self.farewell is not None:
+            _ping("farewell", self.farewell)
+            if self.drain is None and self.max_lifetime is None:
+                raise ValueError(
+                    "farewell needs drain or max_lifetime: without them nothing ends a "
+                    f"stream, got {self.farewell!r}"
+                )
 
 
 def placed_ping(policy: Policy, media_type: str) -> Placed | None:
@@ -94,6 +139,39 @@ def placed_ping(policy: Policy, media_type: str) -> Placed | None:
     event_stream = media_type == EVENT_STREAM
     ping = policy.ping if event_stream else policy.formats.get(media_type)
     return None if ping is None else (ping, boundary_in(media_type, ping))
+
+
+def placed_farewell(policy: Policy, media_type: str, placed: Placed) -> Last:
+    """Return the farewell for a media type, and the boundary that its streams may end at.
+
+    Args:
+        policy: The stream's policy.
+        media_type: The response's.
+        placed: Its ping, and the boundary which that needs.
+    """
+    if media_type == EVENT_STREAM:
+        return policy.farewell, "event"
+    farewell, boundary = policy.farewell, placed[1]
+    if farewell is not None and farewell.at == "event" != boundary:
+        farewell = None
+    return farewell, boundary
+
+
+def is_bounded(policy: Policy) -> bool:
+    """Whether anything but its app, its client or an owner may end a stream."""
+    return any(getattr(policy, name) is not None for name in BOUNDS)
+
+
+def lifetime_over(max_lifetime: float, start: float) -> float:
+    """Return when a stream is to be ended that starts at `start`."""
+    share = random.uniform(LEAST_SHARE_OF_LIFETIME, 1.0)  # noqa: S311
+    return start + share * max_lifetime
+
+
+def drained_at(drain: float, now: float, *, spread: bool) -> float:
+    """Return when a stream is to be ended that was stopped now, perhaps among others."""
+    share = random.uniform(LEAST_SHARE_OF_DRAIN, 1.0) if spread else 1.0  # noqa: S311
+    return now + share * drain
 
 
 def slack(policy: Policy) -> float:
@@ -144,7 +222,8 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
         TypeError: No number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, got {value!r}")
+        hint = "; hands off is None in routes, in a policy's place" if value is None else ""
+        raise TypeError(f"{name} must be a number of seconds, got {value!r}{hint}")
     try:
         number = float(value)
     except OverflowError:
@@ -157,12 +236,12 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
     return number
 
 
-def _ping(ping: object) -> Ping:
+def _ping(name: str, ping: object) -> Ping:
     if not isinstance(ping, Ping):
-        raise TypeError(f"ping must be a Ping, got {ping!r}")
+        raise TypeError(f"{name} must be a Ping, got {ping!r}")
     if is_spaces(ping.payload):
         raise ValueError(
-            f"ping must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
+            f"{name} must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
             f"name, got {ping!r}"
         )
     return ping

@@ -4,11 +4,9 @@ Law: data first; a ping only where it may stand, never beside another send. Know
 no signal and no other stream; why it stops is its owner's affair.
 """
 
-from collections.abc import Awaitable
 from contextvars import Context, copy_context
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from ._abort import AbortSignal
@@ -16,7 +14,9 @@ from ._asgi import BODY, Message
 from ._backend import Cancel
 from ._frames import Boundary, Ping, frame_of, with_newlines
 from ._heart import Heart, Saying
+from ._line import Line
 from ._observe import LOGGER, StopReason
+from ._owner import Owner
 from ._passage import Passage
 from ._policy import Placed, Policy, due_at, first_at, next_look, slack
 
@@ -32,49 +32,6 @@ DUE: Final = "due"
 """A ping waits for the app: for a boundary, or behind its send."""
 PINGING: Final = "pinging"
 """A ping is being sent."""
-
-
-class Owner(Protocol):
-    """What a pulse asks of its stream."""
-
-    def pass_on(self, message: Message, /) -> Awaitable[None]:
-        """Hand a message to the server."""
-        ...  # pragma: no cover
-
-    @property
-    def alive(self) -> bool:
-        """Whether nothing has stopped the stream."""
-        ...  # pragma: no cover
-
-    @property
-    def ended(self) -> bool:
-        """Whether the stream's end has been reported."""
-        ...  # pragma: no cover
-
-    @property
-    def stops(self) -> AbortSignal:
-        """What stops the stream, and many others."""
-        ...  # pragma: no cover
-
-    def attend(self) -> bool:
-        """See that somebody listens for the disconnect; tell whether that has just begun."""
-        ...  # pragma: no cover
-
-    def heed(self) -> None:
-        """See what the signals say."""
-        ...  # pragma: no cover
-
-    def pinged(self, payload: bytes) -> None:
-        """Take note of a ping."""
-        ...  # pragma: no cover
-
-    def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
-        """Stop the pings."""
-        ...  # pragma: no cover
-
-    def end(self, reason: StopReason, error: BaseException | None = None) -> None:
-        """Stop the pings: the stream is over."""
-        ...  # pragma: no cover
 
 
 class Pulse(Passage):
@@ -105,7 +62,7 @@ class Pulse(Passage):
         self._policy = policy
         self._ping: Ping = placed[0]
         self._boundary: Boundary = placed[1]
-        self._line: list[anyio.Event] | None = None
+        self._line: Line | None = None
         self._cancel: Cancel | None = None
         self._stage: Stage = SILENT
         self._sending = 0
@@ -166,7 +123,8 @@ class Pulse(Passage):
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""
         if self._stage is PINGING or self._line:
-            await self._wait_in_line()
+            self._line = self._line or Line()
+            await self._line.wait()
         if self._bom is not None:
             message = self.readied(message)
         size = self.take(message)
@@ -242,15 +200,31 @@ class Pulse(Passage):
         """See what the signals say."""
         self._owner.heed()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being sent, or nothing more may be."""
+        return self._stage is PINGING or self._sending > 0 or self.finishing
+
     def _may_ping(self) -> bool:
-        return (
-            not (self._stage is PINGING or self._sending or self.finishing)
-            and self._owner.alive
-            and self.stands_at(self._boundary)
-        )
+        return not self.busy and self._owner.alive and self.stands_at(self._boundary)
+
+    async def finish(self, farewell: Ping | None) -> None:
+        """Send a last message, and the last body, in the app's place. Not while `busy`."""
+        self._stage = PINGING
+        try:
+            if farewell is not None:
+                payload = self._payload(farewell)
+                await self._owner.pass_on({"type": BODY, "body": payload, "more_body": True})
+                self.bytes_sent += len(payload)
+            self.finishing = True
+            await self._owner.pass_on({"type": BODY, "body": b"", "more_body": False})
+        finally:
+            self._stage = SILENT
+            if self._line:
+                self._line.call_next()
 
     async def _send_ping(self, now: float) -> None:
-        payload = self._payload()
+        payload = self._payload(self._ping)
         self._stage = PINGING
         if self.untouched:
             self.filter_bom()
@@ -267,15 +241,14 @@ class Pulse(Passage):
             self._stage = SILENT
             self._cancel = None
             if self._line:
-                self._line[0].set()
+                self._line.call_next()
 
-    def _payload(self) -> bytes:
+    def _payload(self, ping: Ping) -> bytes:
         try:
-            return frame_of(self._ping, self.newline)
+            return frame_of(ping, self.newline)
         except Exception:
             LOGGER.exception("a ping's callable failed")
-            newline = self.newline
-            return with_newlines(self._ping, self._ping.payload, newline)
+            return with_newlines(ping, ping.payload, self.newline)
 
     def _note_ping(self, payload: bytes, begun: float) -> None:
         now = self.heart.time()
@@ -284,15 +257,3 @@ class Pulse(Passage):
         self._last = begun if now - begun <= self.slack else now
         self.bytes_sent += len(payload)
         self._owner.pinged(payload)
-
-    async def _wait_in_line(self) -> None:
-        """Wait for the ping that is being sent, and for whoever has waited longer."""
-        line = self._line = self._line or []
-        turn = anyio.Event()
-        line.append(turn)
-        try:
-            await turn.wait()
-        finally:
-            line.remove(turn)
-            if turn.is_set() and line:
-                line[0].set()  # it runs in a later turn of the loop, behind this one's send

@@ -12,20 +12,22 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias, cast
 
 from ._asgi import Scope
-from ._policy import Policy
+from ._policy import BOUNDS, Policy, is_bounded
 
 RouteValue: TypeAlias = Policy | float | None
 RouteMap: TypeAlias = Mapping[str, RouteValue]
 RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
+_EVERYTHING = r"/[\s\S]*"
 
 
 class Choice(NamedTuple):
-    """The policy for a request, and the route that named it."""
+    """The policy for a request, the route that named it, and whether it bounds streams."""
 
     policy: Policy
     route: str
+    bounded: bool
 
 
 class Routes:
@@ -34,7 +36,7 @@ class Routes:
     __slots__ = ("_choices", "_default", "_function", "_pattern")
 
     def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
-        self._default = Choice(default, "*")
+        self._default = Choice(default, "*", is_bounded(default))
         self._function: RouteFunction | None = None
         self._choices: tuple[Choice | None, ...] = ()
         if (paths := _mapping(routes)) is not None:
@@ -42,6 +44,7 @@ class Routes:
                 _choice(_resolved(default, f"routes[{path!r}]", value), path)
                 for path, value in paths.items()
             )
+            _check_use(default, paths)
             # One alternation, tried in order: the first route that matches wins.
             self._pattern = re.compile("|".join(f"({_regex(path)})" for path in paths))
         elif routes is None or callable(routes):
@@ -53,6 +56,13 @@ class Routes:
     def only(self) -> Choice | None:
         """What is chosen for every request, where there are no routes."""
         return None if self._choices or self._function else self._default
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether a stream may be chosen a policy with a `drain`, as far as can be told."""
+        choices = (self._default, *self._choices)
+        drains = (choice is not None and choice.policy.drain is not None for choice in choices)
+        return self._function is not None or any(drains)
 
     def choose(self, scope: Scope) -> Choice | None:
         """Return what is chosen for a request; `None`: hands off.
@@ -75,8 +85,24 @@ class Routes:
             return self._default
 
 
+def _check_use(default: Policy, routes: RouteMap) -> None:
+    """Refuse a middleware's bounds where `None`, hands off, is the route of all that is left.
+
+    An interval is the middleware's own policy otherwise, and has its bounds.
+    """
+    bounds = [name for name in BOUNDS if getattr(default, name) is not None]
+    for path, value in routes.items():
+        if not (value is None or isinstance(value, Policy)):
+            return
+        if bounds and value is None and _regex(path) == _EVERYTHING:
+            raise ValueError(
+                f"{' and '.join(bounds)} must be on a route that is not None, got "
+                f"routes[{path!r}] = None for every path"
+            )
+
+
 def _choice(policy: Policy | None, route: str) -> Choice | None:
-    return None if policy is None else Choice(policy, route)
+    return None if policy is None else Choice(policy, route, is_bounded(policy))
 
 
 def _mapping(routes: object) -> RouteMap | None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from ._abort import AbortController, AbortSignal
 from ._asgi import BODY, START, Message, Receive, Scope, Send
+from ._calls import Calls
 from ._head import judge, may_be_stream, readable, with_anti_buffering
 from ._inbox import Inbox
 from ._observe import (
@@ -39,6 +40,7 @@ class Surroundings(NamedTuple):
 
     stops: AbortSignal
     own_signal: Callable[[Scope], AbortSignal | None]
+    calls: Calls
     observer: Observer | None
     before_stream: Callable[[], None]
     warn_compressed: Callable[[str], None]

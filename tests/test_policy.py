@@ -36,6 +36,19 @@ BAD_POLICIES = [
     ({"formats": {"text/event-stream": Ping.event()}}, ValueError, "has its own field, ping"),
     *(({"formats": {bad: Ping.space()}}, ValueError, "formats: a media type must be type/sub")
       for bad in ("ndjson", "a/*", "*/*", "a/b; q=1", "", "a/b/c")),
+    *(({name: bad}, ValueError, f"{name} must be above 0 .at least 0.001. and finite .seconds")
+      for name in ("max_lifetime", "send_timeout") for bad in (0, 0.0009, -1, NAN, INF)),
+    *(({"drain": bad}, ValueError, "drain must be 0 .not at all. or above and finite")
+      for bad in (-1, -0.001, NAN, INF, -INF)),
+    *(({name: bad}, TypeError, f"{name} must be a number of seconds, got")
+      for name in ("max_lifetime", "drain", "send_timeout") for bad in ("5", True, [])),
+    ({"farewell": b": x\n", "drain": 1}, TypeError, "farewell must be a Ping, got b': x"),
+    ({"farewell": Ping.space(), "drain": 1}, ValueError, "farewell must not be spaces"),
+    *(({"farewell": Ping.event("bye"), **more}, ValueError,
+       "farewell needs drain or max_lifetime: without them nothing ends a stream, got Ping")
+      for more in ({}, {"send_timeout": 1})),
+    *(({"interval": None, name: 1}, TypeError, "got None; hands off is None in routes")
+      for name in ("drain", "send_timeout")),
 ]  # fmt: skip
 
 
@@ -47,8 +60,50 @@ def test_bad_input_is_refused_by_policy_and_middleware_alike(options, error, mes
         KeepaliveMiddleware(app, **options)
 
 
+def test_bounds_are_values_too():
+    bye = Ping.event("bye")
+    policy = Policy(max_lifetime=60, drain=0, farewell=bye, send_timeout=5)
+    assert (policy.max_lifetime, policy.drain, policy.send_timeout) == (60.0, 0.0, 5.0)
+    assert policy.farewell is bye
+    assert {type(policy.max_lifetime), type(policy.drain)} == {float}
+    assert (
+        Policy(farewell=bye, max_lifetime=1).farewell is Policy(farewell=bye, drain=1).farewell
+    )
+
+
+@pytest.mark.parametrize(
+    ("routes", "bounds", "names"),
+    [
+        ({"/{all:path}": None}, {"drain": 1}, "drain"),
+        ({"/a": None, "/{all:path}": None}, {"send_timeout": 1}, "send_timeout"),
+        ({"/a": Policy(), "/{x:path}": None}, {"drain": 1, "max_lifetime": 9},
+         "max_lifetime and drain"),
+    ],
+)  # fmt: skip
+def test_bounds_where_every_route_is_none_are_refused(routes, bounds, names):
+    with pytest.raises(ValueError, match=f"^{names} must be on a route that is not None, got"):
+        KeepaliveMiddleware(app, routes=routes, **bounds)
+
+
+@pytest.mark.parametrize(
+    ("routes", "bounds"),
+    [
+        ({"/a": None}, {"drain": 1}),
+        ({"/a": 5.0, "/{all:path}": None}, {"drain": 1}),  # an interval: the bounds are its
+        ({"/{all:path}": None}, {}),
+        ({"/{all:path}": None}, {"interval": 5.0}),
+        ({"/{name}": None}, {"send_timeout": 1}),
+        ({"/a/{all:path}": None}, {"send_timeout": 1}),
+    ],
+)
+def test_bounds_that_some_path_may_get_are_taken(routes, bounds):
+    KeepaliveMiddleware(app, routes=routes, **bounds)
+
+
 def test_defaults():
     policy = Policy()
+    assert (policy.max_lifetime, policy.drain) == (None, None)
+    assert (policy.farewell, policy.send_timeout) == (None, None)
     assert policy.interval == 15.0
     assert (policy.pacing, policy.first, policy.headers) == ("idle", None, True)
     assert policy.ping == Ping.event()
@@ -65,7 +120,8 @@ def test_a_policy_is_an_immutable_value():
     assert hash(policy) == hash(Policy(interval=3.0, formats={"a/b": Ping.space()}))
     assert isinstance(policy.interval, float)
     assert [*dataclasses.asdict(policy)] == [
-        "interval", "pacing", "first", "ping", "formats", "headers"
+        "interval", "pacing", "first", "ping", "formats", "headers",
+        "max_lifetime", "drain", "farewell", "send_timeout",
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.interval = 1.0
@@ -190,7 +246,7 @@ def test_bad_routes_are_refused(routes, error, message):
 
 def test_an_empty_mapping_matches_nothing():
     assert Routes(Policy(), {}).choose(http("/")).policy == Policy()
-    assert Routes(Policy(), {}).only == Routes(Policy(), None).only == (Policy(), "*")
+    assert Routes(Policy(), {}).only == Routes(Policy(), None).only == (Policy(), "*", False)
 
 
 def test_routes_end_to_end(backend):

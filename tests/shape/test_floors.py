@@ -14,11 +14,13 @@ import keepalive
 
 PACKAGE = Path(keepalive.__file__).parent
 FLOORS = (
-    {"_asgi", "_frames", "_backend", "_windows"},
+    {"_asgi", "_frames", "_backend", "_line", "_windows"},
     {"_policy", "_abort", "_passage"},
-    {"_routes", "_observe", "_head", "_heart", "_inbox"},
+    {"_routes", "_observe", "_head", "_heart", "_inbox", "_calls"},
+    {"_owner", "_signals"},
     {"_pulse"},
     {"_stream"},
+    {"_bounds"},
     {"_middleware", "_view"},
     {"__init__"},
 )

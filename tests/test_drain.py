@@ -1,0 +1,551 @@
+"""The end that follows an abort or a shutdown: what an app gets, and in which order."""
+
+import asyncio
+from itertools import pairwise
+
+import anyio
+import pytest
+from endings import (
+    BYE,
+    CANCELLED,
+    X,
+    aborted,
+    blocked_send,
+    leaves_at,
+    shut_down,
+    slow_to_send,
+)
+from harness import END, PING, START, World, body, heart_size, http, play, run, settle, start
+
+from keepalive import AbortController, KeepaliveMiddleware, StopReason, stream
+from keepalive._bounds import PATIENCE
+from keepalive._policy import STEP
+
+# drain
+
+
+def test_a_deaf_app_is_ended_after_the_drain_and_cancelled_last(backend, log):
+    world = aborted(backend, log, [(1, X), (1, log.stay)])
+    assert world.timeline == [(0, START), (1, X), (16, PING), (25, BYE), (25, END)]
+    assert log == [(25 + STEP, "cancelled")]
+    assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 25)
+    assert (world.ended.pings, world.ended.bytes_sent) == (1, len(X + PING + BYE))
+
+
+def test_without_a_drain_the_stream_stays_the_apps(backend, log):
+    world = aborted(backend, log, [(100, X), (100, END)], drain=None, max_lifetime=999)
+    assert world.timeline == [(0, START), (15, PING), (100, X), (100, END)]
+
+
+def test_a_drain_of_0_ends_at_once(backend, log):
+    world = aborted(backend, log, [(1, X), (1, log.listen)], drain=0)
+    assert world.timeline == [(0, START), (1, X), (16, PING), (20, BYE), (20, END)]
+    assert log == [(20, "http.disconnect")]
+
+
+def test_no_farewell_unless_it_is_asked_for(backend, log):
+    world = aborted(backend, log, [(1, log.listen)], farewell=None)
+    assert world.timeline == [(0, START), (15, PING), (25, END)]
+
+
+def test_an_app_that_ends_within_the_drain_completes_by_itself(backend, log):
+    async def background(scope, receive, send):
+        await anyio.sleep(100)
+        log.add("done")
+
+    world = aborted(backend, log, [(22, X), (24, END), (24, background)])
+    assert world.timeline == [(0, START), (15, PING), (22, X), (24, END)]
+    assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 24)
+    assert log == [(124, "done")]
+
+
+@pytest.mark.parametrize("last", [X, END])
+def test_what_the_app_sends_at_the_very_end_of_the_drain_goes_first(backend, log, last):
+    world = aborted(backend, log, [(25, last), (25, log.listen)])
+    rest = [(25, X), (25, BYE), (25, END)] if last == X else [(25, END)]
+    assert world.timeline == [(0, START), (15, PING), *rest]
+
+
+def test_the_end_waits_for_the_end_of_an_event(backend, log):
+    steps = [(24, b"data: a\n"), (25.3, b"data: b\n\n"), (25.3, log.listen)]
+    world = aborted(backend, log, steps)
+    assert world.timeline[2:] == [
+        (24, b"data: a\n"), (25.3, b"data: b\n\n"), (25.3, BYE), (25.3, END)
+    ]  # fmt: skip
+    assert log == [(25.3, "http.disconnect")]
+    assert world.ended.duration == pytest.approx(25.3)
+
+
+@pytest.mark.parametrize("half", [b"data: a", b"data: a\n"])
+def test_an_app_stuck_within_an_event_is_ended_there(backend, log, half):
+    world = aborted(backend, log, [(24, half), (24, log.stay)])
+    assert world.timeline[2:] == [(24, half), (25 + PATIENCE, END)]
+    assert log == [(25 + STEP, "cancelled")]
+
+
+def test_the_end_waits_for_a_send_of_the_apps(backend, log):
+    async def send_slowly(scope, receive, send):
+        await send(body(b"data: slow\n\n"))
+        log.add("sent")
+        await log.listen(scope, receive, send)
+
+    prepare = slow_to_send(b"data: slow\n\n", 2, log)
+    world = aborted(backend, log, [(23.3, send_slowly)], prepare=prepare)
+    assert world.timeline[2:] == [(25.3, b"data: slow\n\n"), (25.3, BYE), (25.3, END)]
+    assert log == [(25.3, "sent"), (25.3, "http.disconnect")]
+
+
+def test_an_app_whose_every_send_has_to_wait_is_ended_behind_one_of_them(backend, log):
+    """It is sending whenever anybody looks."""
+
+    async def send_and_send(scope, receive, send):
+        while True:
+            try:
+                await send(body(X))
+            except OSError:
+                log.add("gone")
+                return
+
+    prepare = slow_to_send(X, 0.3, log)
+    world = aborted(backend, log, [(24, send_and_send)], prepare=prepare)
+    assert world.timeline[-3:] == [(25.2, X), (25.2, BYE), (25.2, END)]
+    assert log == [(25.2, "gone")]
+
+
+def test_a_blocked_send_is_given_up(backend, log):
+    prepare = slow_to_send(b"data: never\n\n", 10**6, log)
+    steps = [(22, blocked_send(log, b"data: never\n\n"))]
+    world = aborted(backend, log, steps, prepare=prepare)
+    assert world.timeline == [(0, START), (15, PING)]
+    assert log == [
+        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
+    ]  # fmt: skip
+    assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 25 + PATIENCE)
+
+
+def test_a_blocked_ping_is_given_up(backend, log):
+    prepare = slow_to_send(PING, 10**6, log)
+    world = aborted(backend, log, [(21, blocked_send(log, X))], prepare=prepare)
+    assert world.timeline == [(0, START)]
+    assert log == [
+        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
+    ]  # fmt: skip
+    assert world.ended.pings == 0
+
+
+@pytest.mark.parametrize("behind", [[], [(24.9, b"data: a\n"), (25.1, b"\n")]])
+@pytest.mark.parametrize("blocked", [BYE, b""])
+def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
+    """Be it sent by the app's own task, behind its send, or by another."""
+    prepare = slow_to_send(blocked, 10**6, log)
+    world = aborted(backend, log, [*behind, (25.2, log.listen)], prepare=prepare)
+    assert (25, END) not in world.timeline
+    ((when, what),) = log
+    assert what == "http.disconnect"
+    assert 25 + PATIENCE <= when < 25 + STEP
+    assert world.ended.duration == pytest.approx(when)
+
+
+def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.failing = lambda message: (
+            ValueError("no") if message.get("body") == BYE else None
+        )
+
+    world = aborted(backend, log, [(1, log.listen)], prepare=prepare)
+    assert world.timeline == [(0, START), (15, PING)]
+    assert log == [(25, "http.disconnect")]
+    assert (world.ended.reason, world.ended.error) == (StopReason.ABORTED, None)
+
+
+def test_the_app_is_told_at_once(backend, log):
+    async def say_goodbye(scope, receive, send):
+        log.add(await stream(scope).signal.wait())
+        await anyio.sleep(4)
+        await send(body(b"data: bye\n\n", more=False))
+
+    world = aborted(backend, log, [(1, say_goodbye)])
+    assert log == [(20, StopReason.ABORTED)]
+    assert world.timeline == [(0, START), (15, PING), (24, b"data: bye\n\n"), (24, END)]
+
+
+# what a gone client looks like
+
+
+def test_a_pending_receive_hears_of_the_end_and_so_does_every_later_one(backend, log):
+    async def ask_thrice(scope, receive, send):
+        assert (await receive())["type"] == "http.request"
+        for _ in range(3):
+            log.add((await receive())["type"])
+
+    aborted(backend, log, [(1, ask_thrice)])
+    assert log == [(25, "http.disconnect")] * 3
+
+
+def test_an_app_that_only_sends_hears_of_the_end_by_an_error(backend, log):
+    async def only_send(scope, receive, send):
+        for _ in range(2):
+            with pytest.raises(OSError, match="has been ended: aborted"):
+                while True:
+                    await send(body(X))
+                    await anyio.sleep(1)
+            log.add("gone")
+
+    world = aborted(backend, log, [(0.5, only_send)])
+    assert log == [(25.5, "gone")] * 2
+    assert world.timeline[-3:] == [(24.5, X), (25, BYE), (25, END)]
+
+
+def test_a_send_that_waits_for_the_end_meets_that_error(backend, log):
+    async def send_beside_it(scope, receive, send):
+        with pytest.raises(OSError, match="has been ended"):
+            await send(body(X))
+        log.add("gone")
+
+    prepare = slow_to_send(BYE, 0.3, log)
+    world = aborted(backend, log, [(25.1, send_beside_it)], prepare=prepare)
+    assert world.timeline[2:] == [(25.3, BYE), (25.3, END)]
+    assert log == [(25.3, "gone")]
+
+
+async def send_in_vain(scope, receive, send):
+    while True:
+        await send(body(X))
+        await anyio.sleep(1)
+
+
+async def send_in_vain_in_a_group(scope, receive, send):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_in_vain, scope, receive, send)
+        tasks.start_soon(send_in_vain, scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [send_in_vain, send_in_vain_in_a_group])
+def test_that_error_goes_no_further_than_the_middleware(backend, log, app):
+    world = aborted(backend, log, [(0.5, app)])
+    assert world.timeline[-2:] == [(25, BYE), (25, END)]
+    assert world.ended.error is None
+
+
+def test_an_error_of_the_apps_own_comes_out_bare_after_the_end(backend, log):
+    error = ZeroDivisionError("mine")
+
+    async def fail(scope, receive, send):
+        await log.listen(scope, receive, send)
+        raise error
+
+    world = aborted(backend, log, [(1, fail)], raises=ZeroDivisionError)
+    assert (world.ended.reason, world.ended.error) == (StopReason.ABORTED, None)
+    assert error.__context__ is None
+
+
+def test_an_error_of_the_apps_own_comes_out_bare_without_an_end(backend, log):
+    error = ZeroDivisionError("mine")
+
+    async def fail(scope, receive, send):
+        raise error
+
+    world = play(backend, [(1, fail)], drain=5, raises=ZeroDivisionError)
+    assert (world.ended.reason, world.ended.error) == (StopReason.APP_FAILED, error)
+    assert error.__context__ is None
+
+
+def test_an_os_error_of_the_apps_own_is_not_the_middlewares(backend, log):
+    async def fail(scope, receive, send):
+        await log.listen(scope, receive, send)
+        raise ConnectionResetError("of a database, say")
+
+    aborted(backend, log, [(1, fail)], raises=ConnectionResetError)
+
+
+def test_what_is_still_sent_when_the_call_is_over_reaches_nobody(backend, log):
+    """As from the inner tasks that Quart and Django leave behind."""
+    late = []
+
+    async def listen(scope, receive, send):
+        late.extend((receive, send))
+        await log.listen(scope, receive, send)
+
+    world = aborted(backend, log, [(1, listen)])
+    before = world.timeline
+
+    async def main():
+        receive, send = late
+        with pytest.raises(OSError, match="has been ended"):
+            await send(body(X))
+        assert await receive() == {"type": "http.disconnect"}
+
+    run(backend, main)
+    assert world.timeline == before
+
+
+# cancellation
+
+
+def test_an_app_that_stops_by_itself_is_not_cancelled(backend, log):
+    async def stop_slowly(scope, receive, send):
+        await log.listen(scope, receive, send)
+        await anyio.sleep(0.9 * STEP)
+        log.add("stopped")
+
+    aborted(backend, log, [(1, stop_slowly)])
+    assert log == [(25, "http.disconnect"), (25 + 0.9 * STEP, "stopped")]
+
+
+def test_on_asyncio_the_clean_up_of_a_cancelled_app_may_wait(log):
+    async def clean_up(scope, receive, send):
+        try:
+            await anyio.sleep(10**6)
+        finally:
+            await anyio.sleep(3)
+            log.add("clean")
+            assert asyncio.current_task().cancelling() == 1
+
+    aborted("asyncio", log, [(1, clean_up)])
+    assert log == [(25 + STEP + 3, "clean")]
+
+
+def test_on_trio_the_clean_up_of_a_cancelled_app_may_wait_in_a_shield(log):
+    async def clean_up(scope, receive, send):
+        try:
+            await anyio.sleep(10**6)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(3)
+                log.add("clean")
+
+    aborted("trio", log, [(1, clean_up)])
+    assert log == [(25 + STEP + 3, "clean")]
+
+
+def test_an_app_that_survives_its_cancellation_may_return(backend, log):
+    async def survive(scope, receive, send):
+        try:
+            await anyio.sleep(10**6)
+        except CANCELLED:
+            log.add("survived")
+
+    aborted(backend, log, [(1, survive)])
+    assert log == [(25 + STEP, "survived")]
+
+
+@pytest.mark.parametrize("when", [22, 25.2, 25 + STEP])
+def test_a_cancellation_from_outside_passes(backend, log, when):
+    async def main():
+        world = World()
+        log.prepare(world)
+        controller = AbortController()
+
+        async def app(scope, receive, send):
+            await send(start())
+            await log.stay(scope, receive, send)
+
+        app = KeepaliveMiddleware(app, abort=controller.signal, drain=5)
+        async with anyio.create_task_group() as tasks:
+
+            async def abort():
+                await world.sleep_until(20)
+                controller.abort()
+
+            tasks.start_soon(abort)
+            with anyio.CancelScope(deadline=anyio.current_time() + when) as scope:
+                await app(http(), world.receive, world.send)
+        if when < 25 + STEP:
+            assert scope.cancelled_caught
+        assert log == [(when, "cancelled")]
+
+    run(backend, main)
+
+
+def test_the_task_is_not_left_cancelled():
+    """asyncio counts who has cancelled a task; what comes behind must not be misled."""
+
+    async def main():
+        controller = AbortController()
+
+        async def app(scope, receive, send):
+            await send(start())
+            controller.abort()
+            await asyncio.sleep(10**6)
+
+        world = World()
+        app = KeepaliveMiddleware(app, abort=controller.signal, drain=0)
+        async with asyncio.timeout(100):
+            await app(http(), world.receive, world.send)
+            assert asyncio.current_task().cancelling() == 0
+        await settle()
+
+    run("asyncio", main)
+
+
+def test_a_task_that_somebody_else_cancels_too_is_cancelled(log):
+    async def main():
+        controller = AbortController()
+
+        async def app(scope, receive, send):
+            await send(start())
+            controller.abort()
+            try:
+                await asyncio.sleep(10**6)
+            finally:
+                asyncio.current_task().cancel()
+
+        world = World()
+        app = KeepaliveMiddleware(app, abort=controller.signal, drain=0)
+        await app(http(), world.receive, world.send)
+
+    with pytest.raises(asyncio.CancelledError):
+        run("asyncio", main)
+
+
+# the client
+
+
+def test_a_client_that_leaves_within_the_drain_ends_the_stream(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.leave_at = 22
+
+    world = aborted(backend, log, [(1, log.listen)], prepare=prepare)
+    assert (world.timeline, log) == ([(0, START), (15, PING)], [(22, "http.disconnect")])
+    assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 22)
+
+
+def test_a_deaf_app_whose_client_leaves_within_the_drain_has_no_longer(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.leave_at = 22
+
+    world = aborted(backend, log, [(1, log.stay)], prepare=prepare)
+    assert world.timeline == [(0, START), (15, PING)]  # nothing is sent to who has left
+    assert log == [(25 + STEP, "cancelled")]
+    assert world.ended.duration == 22
+
+
+@pytest.mark.parametrize("leave_at", [0, 17])
+def test_what_a_client_left_behind_does_not_outlast_a_shutdown(backend, log, leave_at):
+    """A deaf app goes on after the disconnect, and would keep the server from ending."""
+    prepare = leaves_at(leave_at, log)
+    world = shut_down(backend, log, [(1, log.stay)], prepare=prepare, max_lifetime=10**5)
+    assert log == [(25 + STEP, "cancelled")]
+    assert world.ended.reason is StopReason.DISCONNECTED
+
+
+def test_no_app_is_cancelled_because_its_client_has_left(backend, log):
+    async def go_on(scope, receive, send):
+        await anyio.sleep(1000)
+        log.add("done")
+
+    bounds = {"drain": 1, "max_lifetime": 40, "send_timeout": 1}
+    play(backend, [(1, go_on)], prepare=leaves_at(17, log), **bounds)
+    assert log == [(1001, "done")]
+
+
+def test_nor_by_a_shutdown_if_there_is_no_drain(backend, log):
+    async def go_on(scope, receive, send):
+        await anyio.sleep(1000)
+        log.add("done")
+
+    bounds = {"drain": None, "farewell": None, "max_lifetime": 20}
+    shut_down(backend, log, [(1, go_on)], prepare=leaves_at(17, log), **bounds)
+    assert log == [(1001, "done")]
+
+
+def test_pings_that_have_failed_keep_no_stream_from_a_shutdown(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.failing = lambda message: (
+            ValueError("no") if message.get("body") == PING else None
+        )
+
+    world = shut_down(backend, log, [(1, log.listen)], prepare=prepare)
+    assert world.timeline == [(0, START), (25, BYE), (25, END)]
+    assert world.ended.reason is StopReason.WRITE_FAILED
+
+
+def test_a_shutdown_in_another_thread_than_the_streams(backend, log):
+    """Also where the stream's pings have stopped before."""
+
+    def prepare(world):
+        log.prepare(world)
+        world.failing = lambda message: (
+            ValueError("no") if message.get("body") == PING else None
+        )
+
+    made = []
+
+    def wrap(app, **options):
+        made.append(KeepaliveMiddleware(app, **options))
+        return made[0]
+
+    async def from_a_thread(scope, receive, send):
+        await anyio.to_thread.run_sync(made[0].shutdown)
+        await log.stay(scope, receive, send)
+
+    world = play(backend, [(20, from_a_thread)], wrap=wrap, prepare=prepare, drain=5)
+    assert world.timeline == [(0, START), (25, END)]
+    assert log == [(25 + STEP, "cancelled")]
+
+
+def test_a_stream_that_opens_after_the_shutdown_has_its_drain(backend, log):
+    world = shut_down(backend, log, [(1, log.listen)], at=0)
+    assert world.timeline == [(0, START), (5, BYE), (5, END)]
+    assert world.ended.reason is StopReason.SHUTDOWN
+
+
+# many streams
+
+
+def ends_of(backend, count, *, listening=False, signal=None, **options):
+    """Return when each of some streams has ended that were all stopped at 20."""
+
+    async def main():
+        worlds = [World() for _ in range(count)]
+        controller = AbortController()
+
+        async def app(scope, receive, send):
+            if listening:
+                assert not stream(scope).signal.aborted
+            await send(start())
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        if signal is not None:
+            options["abort"] = signal(controller)
+        app = KeepaliveMiddleware(app, **options)
+        async with anyio.create_task_group() as tasks:
+            for world in worlds:
+                tasks.start_soon(app, http(), world.receive, world.send)
+            await worlds[0].sleep_until(20)
+            controller.abort() if signal else app.shutdown()
+        assert heart_size() == 0
+        return sorted(dict(map(reversed, world.timeline))[END] for world in worlds)
+
+    return run(backend, main)
+
+
+@pytest.mark.parametrize("signal", [None, lambda controller: controller.signal])
+def test_the_ends_of_many_are_spread_over_the_second_half_of_the_drain(backend, signal):
+    """A herd of clients that come back in the same instant would be a fault."""
+    ends = ends_of(backend, 200, drain=10, signal=signal)
+    assert 25 <= ends[0] < 26
+    assert 29 < ends[-1] <= 30
+    assert len(set(ends)) > 150
+    assert max(b - a for a, b in pairwise(ends)) < 1
+
+
+def test_a_stream_that_stands_alone_has_the_whole_drain(backend):
+    for _ in range(10):
+        assert ends_of(backend, 1, drain=10) == [30]
+
+
+def test_apps_that_have_asked_for_their_signal_have_the_whole_drain(backend):
+    assert ends_of(backend, 20, drain=10, listening=True) == [30] * 20
+
+
+def test_streams_that_are_stopped_one_by_one_have_the_whole_drain(backend):
+    def own_signals(controller):
+        return lambda _: controller.signal
+
+    assert ends_of(backend, 20, drain=10, signal=own_signals) == [30] * 20

@@ -1,0 +1,201 @@
+"""The server's own end: `lifespan.shutdown` waits for streams that drain."""
+
+import anyio
+import pytest
+from endings import Log
+from harness import World, http, run, settle, start, tasks_left
+
+from keepalive import KeepaliveMiddleware, Policy
+from keepalive._policy import STEP
+
+
+class Lifespan:
+    """A server that tells an app to shut down at 20, and what the app hears of it."""
+
+    def __init__(self):
+        self.world = World()
+        self.heard = []
+
+    async def receive(self):
+        if not self.heard:
+            return {"type": "lifespan.startup"}
+        await self.world.sleep_until(20)
+        return {"type": "lifespan.shutdown"}
+
+    async def app(self, scope, receive, send):
+        for _ in range(2):
+            self.heard.append((await receive())["type"])
+        self.heard.append(self.world.now())
+
+
+def serve(backend, of_each_stream, *, make=KeepaliveMiddleware, **options):
+    """Serve some streams and a lifespan, and return when the app hears of its shutdown."""
+
+    async def main():
+        lifespan, worlds = Lifespan(), [World() for _ in of_each_stream]
+        acts = iter(of_each_stream)
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await lifespan.app(scope, receive, send)
+                return
+            log, act = Log(), next(acts)
+            log.prepare(lifespan.world)
+            await send(start())
+            await act(log, scope, receive, send)
+
+        middleware = make(app, **options)
+        async with anyio.create_task_group() as tasks:
+            for world in worlds:
+                tasks.start_soon(middleware, http(), world.receive, world.send)
+            await middleware({"type": "lifespan"}, lifespan.receive, None)
+            tasks.cancel_scope.cancel()
+        await settle()
+        assert tasks_left() == 0
+        assert lifespan.heard[:2] == ["lifespan.startup", "lifespan.shutdown"]
+        return lifespan.heard[2]
+
+    return run(backend, main)
+
+
+async def listening(log, scope, receive, send):
+    await log.listen(scope, receive, send)
+
+
+async def cleaning_up(log, scope, receive, send):
+    """As an app whose server exits when the responses are complete must be waited for."""
+    await log.listen(scope, receive, send)
+    await anyio.sleep(0.5)
+
+
+async def deaf(log, scope, receive, send):
+    await log.stay(scope, receive, send)
+
+
+async def unstoppable(log, scope, receive, send):
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(1000)
+
+
+async def ended_long_ago(log, scope, receive, send):
+    await log.world.sleep_until(10)
+
+
+async def ending_by_itself(log, scope, receive, send):
+    await log.world.sleep_until(22)
+
+
+def test_without_a_drain_it_is_told_at_once(backend):
+    assert serve(backend, [deaf]) == 20
+    assert serve(backend, [deaf], max_lifetime=1000, send_timeout=5) == 20
+
+
+def test_without_a_stream_it_is_told_at_once(backend):
+    assert serve(backend, [], drain=5) == 20
+    assert serve(backend, [ended_long_ago], drain=5) == 20
+
+
+@pytest.mark.parametrize(
+    ("act", "when"),
+    [
+        (listening, 25),
+        (cleaning_up, 25.5),
+        (deaf, 25 + STEP),
+        (ending_by_itself, 22),
+    ],
+)
+def test_it_is_told_when_the_streams_calls_are_over(backend, act, when):
+    """And that has shut the streams down, if nothing else has."""
+    assert serve(backend, [act], drain=5) == when
+
+
+def test_it_waits_for_all_of_them(backend):
+    assert serve(backend, [listening, cleaning_up, ended_long_ago], drain=0) == 20.5
+    assert serve(backend, [cleaning_up, deaf, listening], drain=0) == 20 + STEP
+
+
+@pytest.mark.parametrize("backend", ["asyncio"])  # on trio a shield keeps the whole run
+def test_it_does_not_wait_for_ever(backend):
+    async def main():
+        lifespan, world = Lifespan(), World()
+        released = anyio.Event()
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await lifespan.app(scope, receive, send)
+                released.set()
+                return
+            await send(start())
+            with anyio.CancelScope(shield=True):
+                while not released.is_set():
+                    try:
+                        await anyio.sleep(1)
+                    except BaseException:
+                        continue
+
+        middleware = KeepaliveMiddleware(app, drain=5)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(middleware, http(), world.receive, world.send)
+            await middleware({"type": "lifespan"}, lifespan.receive, None)
+        return lifespan.heard[2]
+
+    assert run(backend, main) == 25 + STEP
+
+
+def test_the_longest_drain_of_the_open_streams_counts(backend):
+    def make(app):
+        return KeepaliveMiddleware(app, routes={"/": Policy(drain=3)}, drain=50)
+
+    assert serve(backend, [deaf], make=make) == 23 + STEP
+
+
+@pytest.mark.parametrize("routes", [{"/": 5.0}, lambda scope: Policy(drain=5)])
+def test_a_drain_may_be_a_routes_own(backend, routes):
+    options = {"drain": 5} if isinstance(routes, dict) else {}
+    assert serve(backend, [listening], routes=routes, **options) == 25
+
+
+def test_one_lifespan_after_the_other(backend):
+    """What was left once is waited for anew."""
+
+    async def main():
+        heard = []
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await lifespan.app(scope, receive, send)
+                return
+            await send(start())
+            await anyio.sleep_forever()
+
+        middleware = KeepaliveMiddleware(app, drain=5)
+        for _ in range(2):
+            lifespan, world = Lifespan(), World()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(middleware, http(), world.receive, world.send)
+                await lifespan.world.sleep_until(19)
+                await middleware({"type": "lifespan"}, lifespan.receive, None)
+            heard.append(lifespan.heard[2])
+        return heard
+
+    # The second time the streams are stopped as they start.
+    assert run(backend, main) == [25 + STEP, 20]
+
+
+def test_other_messages_and_the_send_of_a_lifespan_pass(backend):
+    async def main():
+        seen = []
+
+        async def app(scope, receive, send):
+            seen.extend([scope, await receive(), send])
+
+        async def receive():
+            return message
+
+        scope, message, send = {"type": "lifespan"}, {"type": "lifespan.other"}, object()
+        await KeepaliveMiddleware(app, drain=5)(scope, receive, send)
+        assert seen[0] is scope
+        assert seen[1] is message
+        assert seen[2] is send
+
+    run(backend, main)
