@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
     import trio
@@ -27,7 +27,10 @@ class Cancellable(AbstractContextManager[Any, bool], Protocol):
     """A block of code; leaving it behind is all that its cancellation does."""
 
     def cancel(self) -> None:
-        """Cancel what the block is waiting for. From the loop's own thread only."""
+        """Cancel what the block is waiting for, once, while it is there.
+
+        From the loop's own thread only.
+        """
         ...  # pragma: no cover
 
 
@@ -122,23 +125,21 @@ class _Block:
     __slots__ = ("_before", "_cancelled", "_task")
 
     def __enter__(self) -> None:
-        self._task: asyncio.Task[Any] | None = asyncio.current_task()
-        self._before = self._task.cancelling() if self._task else 0
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._before = self._task.cancelling()
         self._cancelled = False
 
     def cancel(self) -> None:
-        if self._task is not None and not self._cancelled:
-            self._cancelled = True
-            self._task.cancel("the stream has been ended")
+        self._cancelled = True
+        self._task.cancel("the stream has been ended")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: object
     ) -> bool:
-        task, self._task = self._task, None
-        if task is None or not self._cancelled:
+        if not self._cancelled:
             return False
         # Somebody else may have cancelled the task as well.
-        mine = task.uncancel() <= self._before
+        mine = self._task.uncancel() <= self._before
         return mine and kind is not None and issubclass(kind, asyncio.CancelledError)
 
 

@@ -164,22 +164,19 @@ class BoundedStream(Stream):
 
     def _plan(self) -> None:
         """See what the stop of the pings means for what is left of the stream."""
-        drain = self._policy.drain
-        if drain is None or self.reason is StopReason.COMPLETED:
-            return
         if self.reason in _DRAINED:
-            self._drain(drain)
-        else:  # the app may go on, a shutdown may still come
-            self.stops.add_callback(self._hear)
+            self._drain()
+        elif self._policy.drain is not None and self.reason is not StopReason.COMPLETED:
+            self.stops.add_callback(self._hear)  # the app may go on, a shutdown may still come
 
     def _hear(self) -> None:
         """Hear that all streams are to stop, from any thread, when the pings have stopped."""
-        pulse, drain = self._pulse, self._policy.drain
-        if pulse is not None and drain is not None:
-            pulse.heart.loop.wake(lambda: self._drain(drain))
+        if (pulse := self._pulse) is not None:
+            pulse.heart.loop.wake(self._drain)
 
-    def _drain(self, drain: float) -> None:
-        if self._pulse is None:
+    def _drain(self) -> None:
+        drain = self._policy.drain
+        if drain is None or self._pulse is None:
             return
         heart = self._pulse.heart
         # Who was told may be about to end by himself, and knows how long he may take.

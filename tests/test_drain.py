@@ -183,6 +183,18 @@ def test_a_pending_receive_hears_of_the_end_and_so_does_every_later_one(backend,
     assert log == [(25, "http.disconnect")] * 3
 
 
+def test_an_app_that_asks_only_then_hears_of_the_end_too(backend, log):
+    """Nobody else has listened yet: it is before the first beat."""
+
+    async def ask(scope, receive, send):
+        for _ in range(2):
+            log.add((await receive())["type"])
+
+    aborted(backend, log, [(1, log.listen)], at=0.5, drain=0)
+    aborted(backend, log, [(1, ask)], at=0.5, drain=0)
+    assert log == [(1, "http.disconnect")] * 3
+
+
 def test_an_app_that_only_sends_hears_of_the_end_by_an_error(backend, log):
     async def only_send(scope, receive, send):
         for _ in range(2):
@@ -421,6 +433,48 @@ def test_a_deaf_app_whose_client_leaves_within_the_drain_has_no_longer(backend, 
     assert world.timeline == [(0, START), (15, PING)]  # nothing is sent to who has left
     assert log == [(25 + STEP, "cancelled")]
     assert world.ended.duration == 22
+
+
+def test_a_client_that_left_before_the_stream_does_not_outlast_a_shutdown_either(backend, log):
+    made = []
+
+    def wrap(app, **options):
+        async def read_first(scope, receive, send):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await app(scope, receive, send)
+
+        made.append(KeepaliveMiddleware(read_first, **options))
+        return made[0]
+
+    at = [(20, lambda: made[0].shutdown())]
+    world = play(
+        backend, [(1, log.stay)], prepare=leaves_at(0, log), wrap=wrap, at=at, drain=5
+    )
+    assert log == [(25 + STEP, "cancelled")]
+    assert world.ended.reason is StopReason.DISCONNECTED
+
+
+def test_a_shutdown_in_the_very_moment_of_the_end(backend, log):
+    """The loop hears of it when the call is over."""
+    made, streams = [], []
+
+    def wrap(app, **options):
+        made.append(KeepaliveMiddleware(app, **options))
+        return made[0]
+
+    async def shut_down_and_return(scope, receive, send):
+        streams.append(scope["asgi-keepalive"])
+        made[0].shutdown()
+
+    def prepare(world):
+        log.prepare(world)
+        world.failing = lambda message: (
+            ValueError("no") if message.get("body") == PING else None
+        )
+
+    play(backend, [(20, shut_down_and_return)], prepare=prepare, wrap=wrap, drain=5)
+    streams[0]._hear()  # from a thread that was just about to
 
 
 @pytest.mark.parametrize("leave_at", [0, 17])

@@ -128,6 +128,18 @@ print(len(told), flush=True)
     assert child(code, signal.SIGCONT) == (0, "2\n")
 
 
+def test_and_in_this_process_too():
+    found, calls = signal.getsignal(signal.SIGURG), []
+    owner = on_signals(signal.SIGURG)
+    owner(lambda: calls.append(1))
+    assert found is signal.SIG_DFL
+    kill(signal.SIGURG)
+    kill(signal.SIGURG)
+    assert calls == [1, 1]
+    owner.restore()
+    assert signal.getsignal(signal.SIGURG) is found
+
+
 # getting out of the way
 
 
