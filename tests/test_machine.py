@@ -6,6 +6,7 @@ The model notes what the server saw and when; the invariants are read off the wi
 import math
 import threading
 from contextvars import copy_context
+from unittest.mock import patch
 
 import anyio
 import pytest
@@ -31,13 +32,16 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
+    stream,
 )
 from keepalive._backend import current_loop
+from keepalive._policy import STEP
 
 PINGS = {
     "event": Ping.event("p", "p"),
     "comment": Ping.comment("p"),
 }
+BYE = b"event: bye\ndata: \n\n"
 CHUNKS = ["data: a\n", "data: b\n\n", "\n", "x", "\r\n", "\r", "", "data: c\r\n\r\n"]
 
 
@@ -83,8 +87,8 @@ class TrioSteps:
 
     def sleep(self, delay):
         async def jump():
-            for _ in range(delay):
-                self._clock.jump(1)
+            for _ in range(4 * delay):  # a quarter at a time: nothing here is due in between
+                self._clock.jump(0.25)
                 await trio.testing.wait_all_tasks_blocked()
 
         self.call(jump)
@@ -103,8 +107,23 @@ class Machine(RuleBasedStateMachine):
         ping=st.sampled_from([*PINGS]),
         first=st.sampled_from([None, 0, 3]),
         uploads=st.integers(0, 3),
+        drain=st.sampled_from([None, 0, 6.25]),
+        max_lifetime=st.sampled_from([None, None, 30.5]),
+        send_timeout=st.sampled_from([None, 4.75]),
+        farewell=st.booleans(),
     )
-    def open(self, interval, pacing, ping, first, uploads):
+    def open(
+        self,
+        interval,
+        pacing,
+        ping,
+        first,
+        uploads,
+        drain,
+        max_lifetime,
+        send_timeout,
+        farewell,
+    ):
         self.steps = self.steps_class()
         self.interval, self.pacing, self.first = interval, pacing, first
         self.ping = PINGS[ping]
@@ -116,6 +135,13 @@ class Machine(RuleBasedStateMachine):
             for n in range(uploads + 1)
         ]
         self.reason = None
+        self.drain, self.max_lifetime, self.send_timeout = drain, max_lifetime, send_timeout
+        farewell = (
+            Ping.event("bye") if farewell and (drain is not None or max_lifetime) else None
+        )
+        self.farewell = farewell
+        self.asked_to_stop_at = self.sending_since = None
+        self.ended_by_app = self.left_by_client = False
         self.opened = self.last_handed = self.last_taken = self.over = False
         self.raised = None
         self.sent_at_end = []
@@ -125,7 +151,8 @@ class Machine(RuleBasedStateMachine):
         self.abort, self.handed = AbortController(), b""
         self.middleware = KeepaliveMiddleware(
             self.app, interval, pacing=pacing, ping=self.ping, first=first,
-            abort=self.abort.signal, observer=self.observe,
+            abort=self.abort.signal, observer=self.observe, drain=drain,
+            max_lifetime=max_lifetime, send_timeout=send_timeout, farewell=farewell,
         )  # fmt: skip
         self.steps.call(self.begin)
 
@@ -154,6 +181,8 @@ class Machine(RuleBasedStateMachine):
 
     async def app(self, scope, receive, send):
         self.ask = receive
+        signal = stream(scope).signal
+        signal.add_callback(lambda: self.hear(signal.reason))
         await send(start())
         while True:
             while not self.commands:
@@ -166,6 +195,18 @@ class Machine(RuleBasedStateMachine):
                 self.note(StopReason.APP_FAILED)
                 raise Boom
             await send(command)
+
+    def hear(self, reason):
+        """Hear why the stream stops; of its bounds the model knows only when they may."""
+        if reason is StopReason.MAX_LIFETIME:
+            assert self.now() >= self.opened_at + self.max_lifetime
+            self.note(reason)
+        elif reason is StopReason.SEND_TIMEOUT:
+            assert self.now() >= self.sending_since + self.send_timeout
+            self.note(reason)
+
+    def now(self):
+        return self.loop.time()
 
     async def receive(self):
         self.reads += 1
@@ -185,6 +226,7 @@ class Machine(RuleBasedStateMachine):
     async def send(self, message):
         self.sends += 1
         assert self.sends == 1, "two sends at once"
+        self.sending_since = self.now()
         try:
             await self.take(message)
         finally:
@@ -192,13 +234,16 @@ class Machine(RuleBasedStateMachine):
 
     async def take(self, message):
         if message["type"] == "http.response.start":
-            self.opened = True
+            self.opened, self.opened_at = True, self.now()
             return
         assert not self.last_taken, "a message after the last body"
         data = message.get("body", b"")
         last = not message.get("more_body", False)
         is_ping = message.get("more_body") and b"p" in data
+        is_farewell = data.replace(b"\r\n", b"\n") == BYE
         self.last_handed |= last
+        if is_farewell or (last and not self.ending):
+            self.check_the_middlewares_end()
         if is_ping:
             assert self.reason is None, f"a ping was begun after {self.reason}"
             assert not self.left.is_set() or not self.noticed, "a ping after the disconnect"
@@ -209,11 +254,26 @@ class Machine(RuleBasedStateMachine):
             self.note(kind or StopReason.WRITE_FAILED)
             raise error
         if data:
-            self.wire.append((self.time, "ping" if is_ping else "app", data))
+            kind = "farewell" if is_farewell else "ping" if is_ping else "app"
+            self.wire.append((self.time, kind, data))
         if last:
-            self.last_taken = True
+            self.last_taken, self.ended_by_app = True, self.ending
             self.note(StopReason.COMPLETED)
             self.left.set()
+
+    def check_the_middlewares_end(self):
+        """Nothing is ended before its time, nor for who has left."""
+        assert self.reason in (
+            StopReason.ABORTED, StopReason.SHUTDOWN, StopReason.MAX_LIFETIME,
+            StopReason.WRITE_FAILED,
+        )  # fmt: skip
+        assert not (self.left.is_set() and self.noticed)
+        drained = lived = math.inf
+        if self.asked_to_stop_at is not None and self.drain is not None:
+            drained = self.asked_to_stop_at + self.drain
+        if self.max_lifetime is not None:
+            lived = self.opened_at + self.max_lifetime
+        assert self.now() >= min(drained, lived)
 
     @property
     def noticed(self):
@@ -272,19 +332,26 @@ class Machine(RuleBasedStateMachine):
             self.steps.sleep(1)
             self.steps.call(settle)
             self.is_alive_or_excused()
+            self.has_ended_within_its_bound()
 
     @rule()
     def client_leaves(self):
         async def leave():
+            self.left_by_client |= not self.last_taken
             self.left.set()
             await settle()
 
         self.steps.call(leave)
 
+    def note_that_all_are_to_stop(self):
+        if self.asked_to_stop_at is None:
+            self.asked_to_stop_at = self.now()
+
     @rule()
     def signal_aborts(self):
         async def abort():
             self.note(StopReason.ABORTED)
+            self.note_that_all_are_to_stop()
             self.abort.abort()
             await settle()
 
@@ -294,6 +361,7 @@ class Machine(RuleBasedStateMachine):
     def owner_shuts_down(self):
         async def shut_down():
             self.note(StopReason.SHUTDOWN)
+            self.note_that_all_are_to_stop()
             self.middleware.shutdown()
             await settle()
 
@@ -353,6 +421,36 @@ class Machine(RuleBasedStateMachine):
             allowed = self.interval if self.wire else first
             assert since <= allowed, f"silent for {since} s"
 
+    async def read_the_clock(self):
+        return self.now()
+
+    def has_ended_within_its_bound(self):
+        """What the middleware is to end is over, the app's call too, one step later."""
+        now = self.steps.call(self.read_the_clock)
+        bounds = [math.inf]
+        if self.asked_to_stop_at is not None and self.drain is not None:
+            bounds.append(self.asked_to_stop_at + self.drain)
+        if self.max_lifetime is not None and not self.left_by_client:
+            bounds.append(self.opened_at + self.max_lifetime)
+        if self.send_timeout is not None and self.sends:
+            bounds.append(self.sending_since + self.send_timeout)
+        if not self.ended_by_app and now > min(bounds) + STEP:
+            assert self.over, f"goes on at {now}, to be ended by {bounds}"
+
+    @invariant()
+    def what_the_middleware_ends_ends_well(self):
+        """A farewell stands at an event boundary, and goes before the last body alone."""
+        sent = b"".join(data for _, kind, data in self.wire if kind == "app")
+        farewells = [data for _, kind, data in self.wire if kind == "farewell"]
+        if farewells:
+            assert self.farewell is not None
+            crlf = b"\r\n" in sent
+            assert farewells == [BYE.replace(b"\n", b"\r\n" if crlf else b"\n")]
+            assert self.wire[-1][1] == "farewell"
+            assert stands_at(sent, "event")
+        elif self.last_taken and not self.ended_by_app and self.farewell is not None:
+            assert not stands_at(sent, "event"), "the farewell is missing"
+
     @invariant()
     def pings_stand_at_boundaries(self):
         sent = b""
@@ -361,7 +459,7 @@ class Machine(RuleBasedStateMachine):
                 crlf = b"\r\n" in sent
                 assert data == self.ping.payload.replace(b"\n", b"\r\n" if crlf else b"\n")
                 assert stands_at(sent, self.ping.at), (sent, self.ping)
-            else:
+            elif kind == "app":
                 sent += data
 
     @invariant()
@@ -418,7 +516,7 @@ class Machine(RuleBasedStateMachine):
         ]
         assert kinds == [StreamStarted, StreamEnded]
         self.the_reason_is_the_first_one()
-        if self.last_taken:
+        if self.ended_by_app:
             sent = b"".join(data for _, kind, data in self.wire if kind == "app")
             assert sent == self.handed
 
@@ -439,6 +537,7 @@ class TrioMachine(Machine):
 
 
 @pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
 def test_on_asyncio():
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
@@ -446,6 +545,7 @@ def test_on_asyncio():
 
 
 @pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
 def test_on_trio():
     run_state_machine_as_test(
         TrioMachine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -1,0 +1,154 @@
+"""Servers that are told to stop with streams open: these end well, and then the servers."""
+
+import json
+import os
+import re
+import signal
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from real import shutdown_table
+from real.ending_app import DRAIN
+from real.ending_clients import CLEAN, CUT, OPEN, Reader
+from real.servers import CASES, EVERY, EXAMPLES, RELOAD, TWICE, Case, Server, of
+from real.stopping import FAREWELL, KINDS, measure, reloaded
+
+pytestmark = pytest.mark.real
+
+WORKING = [case for case in CASES if case.works]
+UNHEARD = [case for case in CASES if not case.works]
+
+STEP = 1.0
+"""Seconds, at most, from the end of the drain to that of an app that has to be cancelled."""
+
+ALLOWANCE = 6.0
+"""Seconds in which a server must be through with its own affairs, on a busy machine."""
+
+
+def is_installed(case: Case) -> bool:
+    """Skip what can't be run here; fail where everything must be."""
+    if missing := case.missing():
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"not installed: {', '.join(missing)}")
+    return True
+
+
+@pytest.fixture(scope="session")
+def measured(request, tmp_path_factory):
+    """All servers that the selected tests are about; some at the same time."""
+    folder = tmp_path_factory.mktemp("servers")
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    cases = {one.params["case"]: None for one in parameters if one and "case" in one.params}
+    with ThreadPoolExecutor(4) as pool:
+        yield {
+            case: pool.submit(run, case, folder / str(number))
+            for number, case in enumerate(cases)
+            if not case.missing()
+        }
+
+
+def run(case, folder):
+    """Measure one of them."""
+    act = reloaded if case is RELOAD else None
+    return measure(case, folder, act=act, too_long=DRAIN + STEP + ALLOWANCE)
+
+
+@pytest.fixture
+def found(measured: dict[Case, Future], case: Case):
+    """What was found of a test's server."""
+    assert is_installed(case)
+    return measured[case].result()
+
+
+def streams(found, kind):
+    """Return the streams of one kind."""
+    return [one for one in found["streams"] if one["kind"] == kind]
+
+
+def check_that_streams_ended_well(found, ends=(CLEAN,)):
+    """Check the clients' side, and the apps'."""
+    for one in streams(found, "finishing"):
+        assert one["own_end"], one
+        assert one["met"] is None, one
+    for one in streams(found, "feed") + streams(found, "blocked"):
+        assert one["farewell"], one
+        assert one["after"] >= DRAIN / 2, one
+    # An app that sends meets an error; one that only waits has to be cancelled.
+    assert {one["met"] for one in streams(found, "feed")} == {"ClientGoneError"}
+    assert {one["met"] for one in streams(found, "blocked")} <= {"CancelledError", "Cancelled"}
+    assert all(one["end"] in ends and one["finally"] for one in found["streams"])
+
+
+@pytest.mark.parametrize("case", WORKING, ids=lambda case: case.name)
+def test_the_streams_end_well_and_then_the_server(found, case):
+    check_that_streams_ended_well(found, (CLEAN, CUT) if case.loses_end else (CLEAN,))
+    assert found["gone"] is not None, "it had to be killed"
+    assert found["status"] == case.status
+    assert found["lifespan_shutdown"] is case.lifespan
+    assert found["alone"]
+
+
+@pytest.mark.parametrize("case", [TWICE], ids=lambda case: case.name)
+def test_a_second_ctrl_c_is_not_kept_waiting(found, case):
+    assert found["gone"] is not None
+    assert found["gone"] < DRAIN
+    assert found["status"] == case.status
+    assert all(one["end"] != OPEN for one in found["streams"])
+
+
+@pytest.mark.parametrize("case", [RELOAD], ids=lambda case: case.name)
+def test_a_reload_ends_the_streams_and_serves_on(found, case):
+    check_that_streams_ended_well(found)
+    assert found["gone"] is not None
+    assert found["status"] == case.status
+    assert found["lifespan_shutdown"]
+
+
+@pytest.mark.parametrize("case", UNHEARD, ids=lambda case: case.name)
+def test_a_server_that_says_nothing_stops_as_it_always_did(found, case):
+    assert found["gone"] is not None
+    assert found["status"] == case.status
+    assert all(one["end"] != OPEN for one in found["streams"])
+    assert found["lifespan_shutdown"] is case.lifespan
+
+
+EXAMPLE = EXAMPLES / "hypercorn_server.py"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_the_example_for_hypercorn_runs_as_it_says(tmp_path, loop, number):
+    needs = ("trio",) if loop == "trio" else ()
+    case = of("hypercorn", needs=needs)
+    assert is_installed(case)
+
+    def command(port):
+        return [sys.executable, str(EXAMPLE), loop, f"127.0.0.1:{port}"]
+
+    server = Server(case, tmp_path / "server", command=command)
+    try:
+        reader = Reader(server.port, "/")
+        reader.wait_until_begun()
+        server.signal(number)
+        reader.join()
+        assert (reader.end, reader.body) == (CLEAN, b"data: news\n\n" + FAREWELL)
+        assert server.gone_within(ALLOWANCE)
+        assert server.process.returncode == 0
+        assert not re.search("Traceback|ERROR", server.log)
+    finally:
+        server.stop()
+
+
+def test_the_page_shows_the_results_that_were_measured():
+    """No number is written by hand; whoever measures anew runs `shutdown_table.py`."""
+    page = shutdown_table.PAGE.read_text(encoding="utf-8")
+    found = json.loads(shutdown_table.RESULTS.read_text(encoding="utf-8"))
+    assert len(found["servers"]) == len(EVERY)
+    assert all(
+        {one["kind"] for one in row["with"]["streams"]} == {*KINDS} for row in found["servers"]
+    )
+    assert shutdown_table.published(page, found) == page
+    assert set(re.findall(r"<!-- results: (\w+) -->", page)) == set(shutdown_table.TABLES)
+    found["servers"][0]["with"]["gone"] += 1
+    assert shutdown_table.published(page, found) != page
