@@ -202,8 +202,9 @@ class Pulse(Passage):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is being sent, or nothing more may be."""
-        return self._stage is PINGING or self._sending > 0 or self.finishing
+        """Whether anything is being sent or about to be, or nothing more may be."""
+        sending = self._stage is PINGING or self._sending > 0 or bool(self._line)
+        return sending or self.finishing
 
     def _may_ping(self) -> bool:
         return not self.busy and self._owner.alive and self.stands_at(self._boundary)

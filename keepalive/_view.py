@@ -32,9 +32,9 @@ class KeepaliveStream:
     def abort(self) -> None:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
-        From any thread or signal handler. The response itself stays the app's. Once this has
-        returned, no further ping is begun. Before the response has started, it takes effect
-        as that starts.
+        From any thread or signal handler. The response itself stays the app's, unless its
+        policy has a `drain`. Once this has returned, no further ping is begun. Before the
+        response has started, it takes effect as that starts.
         """
         self._stream.abort()
 

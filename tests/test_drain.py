@@ -1,6 +1,7 @@
 """The end that follows an abort or a shutdown: what an app gets, and in which order."""
 
 import asyncio
+import threading
 from itertools import pairwise
 
 import anyio
@@ -144,6 +145,17 @@ def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
     assert what == "http.disconnect"
     assert 25 + PATIENCE <= when < 25 + STEP
     assert world.ended.duration == pytest.approx(when)
+
+
+def test_a_send_that_waits_for_an_end_that_is_blocked_is_alone_when_that_is_given_up(
+    backend, log
+):
+    prepare = slow_to_send(BYE, 10**6, log)
+    world = aborted(backend, log, [(25.1, blocked_send(log, X))], prepare=prepare)
+    assert world.timeline == [(0, START), (15, PING)]
+    assert log == [
+        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
+    ]  # fmt: skip
 
 
 def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
@@ -501,7 +513,7 @@ def test_nor_by_a_shutdown_if_there_is_no_drain(backend, log):
         await anyio.sleep(1000)
         log.add("done")
 
-    bounds = {"drain": None, "farewell": None, "max_lifetime": 20}
+    bounds = {"drain": None, "farewell": None, "max_lifetime": 40}
     shut_down(backend, log, [(1, go_on)], prepare=leaves_at(17, log), **bounds)
     assert log == [(1001, "done")]
 
@@ -534,7 +546,9 @@ def test_a_shutdown_in_another_thread_than_the_streams(backend, log):
         return made[0]
 
     async def from_a_thread(scope, receive, send):
-        await anyio.to_thread.run_sync(made[0].shutdown)
+        thread = threading.Thread(target=made[0].shutdown)
+        thread.start()
+        thread.join()
         await log.stay(scope, receive, send)
 
     world = play(backend, [(20, from_a_thread)], wrap=wrap, prepare=prepare, drain=5)

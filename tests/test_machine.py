@@ -242,7 +242,8 @@ class Machine(RuleBasedStateMachine):
         is_ping = message.get("more_body") and b"p" in data
         is_farewell = data.replace(b"\r\n", b"\n") == BYE
         self.last_handed |= last
-        if is_farewell or (last and not self.ending):
+        of_the_app = "app" in message
+        if is_farewell or (last and not of_the_app):
             self.check_the_middlewares_end()
         if is_ping:
             assert self.reason is None, f"a ping was begun after {self.reason}"
@@ -257,7 +258,7 @@ class Machine(RuleBasedStateMachine):
             kind = "farewell" if is_farewell else "ping" if is_ping else "app"
             self.wire.append((self.time, kind, data))
         if last:
-            self.last_taken, self.ended_by_app = True, self.ending
+            self.last_taken, self.ended_by_app = True, of_the_app
             self.note(StopReason.COMPLETED)
             self.left.set()
 
@@ -290,7 +291,7 @@ class Machine(RuleBasedStateMachine):
             self.reason = reason
 
     async def command(self, command):
-        self.commands.append(command)
+        self.commands.append(command | {"app": True})
         self.inlet.set()
         await settle()
 

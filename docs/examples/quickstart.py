@@ -10,16 +10,16 @@ http://127.0.0.1:8000/page in a browser. `?silence=5` sets the seconds between t
 """
 
 import contextlib
+import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from itertools import count
-from types import FrameType
 from typing import Any
 from urllib.parse import parse_qsl
 
 import anyio
 import uvicorn
 
-from keepalive import KeepaliveMiddleware, StopReason, stream
+from keepalive import KeepaliveMiddleware, StopReason, on_signals, stream
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -107,23 +107,15 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, 404, b"text/plain", b"The stream is at /, the page at /page.\n")
 
 
-app = KeepaliveMiddleware(serve, interval=INTERVAL)
-
-
-class Server(uvicorn.Server):
-    """A uvicorn that tells the open streams to stop when it is told to."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take SIGINT or SIGTERM."""
-        app.shutdown()
-        super().handle_exit(sig, frame)
+app = KeepaliveMiddleware(
+    serve, interval=INTERVAL, on_shutdown=on_signals(signal.SIGINT, signal.SIGTERM), drain=1.0
+)
 
 
 def main() -> None:
     """Serve on port 8000 of this machine alone."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=8000, lifespan="off")
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
+        uvicorn.run(app, host="127.0.0.1", port=8000, lifespan="off")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The examples of the documentation, each under uvicorn: their events, and their pings."""
 
 import ast
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def quickstart(example):
     page = httpx.get(example.server.url("/page"))
     assert "EventSource" in page.text
     assert "ping" not in httpx.get(example.server.url("/elsewhere")).text
+    with exchange(example.server, "/?silence=60") as made:
+        made.read_until(PING)
+        example.server.process.send_signal(signal.SIGINT)
+        assert made.read().endswith(PING)
+    example.server.process.wait(20)
 
 
 def raw_asgi(example):
@@ -83,7 +89,28 @@ def fastapi_app(example):
     assert silent.endswith(b"data: [DONE]\n\n")
 
 
-READERS = {read.__name__: read for read in (quickstart, raw_asgi, starlette_app, fastapi_app)}
+def runner(example):
+    with exchange(example.server, "/") as made:
+        assert made.read_until(PING * 2).startswith(b"event: runner\ndata: ")
+        example.server.process.send_signal(signal.SIGTERM)
+        assert made.read().endswith(PING + b"event: stopping\ndata: \n\n")
+    example.server.process.wait(20)
+
+
+def connection(example):
+    rest, pings = split_pings(example.read("/?messages=2&"))
+    assert rest == b"data: message 1\n\ndata: message 2\n\n"
+    assert pings == 2
+    with exchange(example.server, "/?silence=60") as made:
+        made.read_until(PING)
+        example.server.process.send_signal(signal.SIGTERM)
+        assert made.read().endswith(b"event: stopping\ndata: \n\n")
+    example.server.process.wait(20)
+
+
+READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection)
+READERS = {read.__name__: read for read in READ}
+ELSEWHERE = {"hypercorn_server"}  # with the other servers that are told to stop
 
 
 @pytest.fixture(scope="module")
@@ -109,4 +136,4 @@ def test_an_example_streams_its_events_and_pings(readings, name):
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(READERS)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(READERS) | ELSEWHERE
