@@ -188,7 +188,9 @@ class BoundedStream(Stream):
         super()._end_once()
         if self.over or self._pulse is None:
             return
-        if self._pulse.finishing or self.reason not in _DRAINED:
+        if self._cancel_end is not None and not self._pulse.finishing:
+            self._leave()  # the client has left while the stream was being ended
+        elif self._pulse.finishing or self.reason not in _DRAINED:
             self._drop()  # what the app still does is its own affair
 
     @override
@@ -253,7 +255,7 @@ class BoundedStream(Stream):
         else:
             self._ending = True
             await anyio.sleep(PATIENCE)
-        if not self._open_pulse.busy:
+        if not (self.over or self._open_pulse.busy):
             with anyio.move_on_after(LAST_WRITE):
                 await self._finish(None)
         self._leave()

@@ -111,6 +111,28 @@ def test_a_lifetime_that_is_over_while_the_stream_ends_prolongs_nothing(
     assert log == [(25 + STEP, "cancelled")]
 
 
+@pytest.mark.parametrize(
+    ("leave_at", "half"), [(25.1, b""), (25.2, b"data: a\n"), (25.3, b"data: slow\n\n")]
+)
+def test_a_client_that_leaves_while_its_stream_is_being_ended(
+    backend, log, monkeypatch, leave_at, half
+):
+    """The app is told, and cancelled in the end, as if it had been ended."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+
+    def prepare(world):
+        log.prepare(world)
+        world.leave_at = leave_at
+        world.slow = lambda message: 0.4 if message.get("body") == BYE else 0
+
+    options = {"prepare": prepare, "max_lifetime": 25, "farewell": FAREWELL}
+    world = play(backend, [(24, half), (24, log.stay)], **options)
+    assert (25, END) not in world.timeline
+    assert log == [(25 + STEP, "cancelled")]
+    assert world.ended.reason is StopReason.MAX_LIFETIME
+    assert world.ended.duration == pytest.approx(leave_at)
+
+
 def test_a_client_comes_back_with_its_last_event_id(backend, log):
     """What it sends then reaches the app as it is."""
     headers = [(b"Last-Event-ID", b"41"), (b"cookie", b"a=b")]

@@ -431,7 +431,7 @@ class Machine(RuleBasedStateMachine):
         bounds = [math.inf]
         if self.asked_to_stop_at is not None and self.drain is not None:
             bounds.append(self.asked_to_stop_at + self.drain)
-        if self.max_lifetime is not None and not self.left_by_client:
+        if self.max_lifetime is not None and not (self.left_by_client or self.noticed):
             bounds.append(self.opened_at + self.max_lifetime)
         if self.send_timeout is not None and self.sends:
             bounds.append(self.sending_since + self.send_timeout)
