@@ -61,10 +61,6 @@ class Loop(Protocol):
         """
         ...  # pragma: no cover
 
-    def cancellable(self) -> "Cancellable":
-        """Return a block of code of the calling task's that may be cancelled."""
-        ...  # pragma: no cover
-
 
 def current_loop() -> Loop:
     """Return the event loop that runs the calling task.
@@ -72,11 +68,23 @@ def current_loop() -> Loop:
     Raises:
         RuntimeError: Neither asyncio nor trio is running here.
     """
-    trio_lowlevel = sys.modules.get("trio.lowlevel")
-    if trio_lowlevel is not None and trio_lowlevel.in_trio_task():
+    if _trio_runs():
         return TrioLoop()
     # pyright takes a callable in `__slots__`, `time`, for a method that would be bound.
     return AsyncioLoop()  # pyright: ignore[reportReturnType]
+
+
+def cancellable() -> Cancellable:
+    """Return a block of code of the calling task's that may be cancelled."""
+    if _trio_runs():
+        scope: trio.CancelScope = sys.modules["trio"].CancelScope()
+        return scope
+    return _Block()
+
+
+def _trio_runs() -> bool:
+    trio_lowlevel = sys.modules.get("trio.lowlevel")
+    return trio_lowlevel is not None and trio_lowlevel.in_trio_task()
 
 
 class AsyncioLoop:
@@ -108,9 +116,6 @@ class AsyncioLoop:
         self._tasks[task] = done  # the loop itself refers to its tasks only weakly
         task.add_done_callback(self._over, context=self._context)
         return task.cancel
-
-    def cancellable(self) -> Cancellable:
-        return _Block()
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)()
@@ -179,10 +184,6 @@ class TrioLoop:
 
         self._trio.lowlevel.spawn_system_task(task, context=context)
         return scope.cancel
-
-    def cancellable(self) -> Cancellable:
-        scope: trio.CancelScope = self._trio.CancelScope()
-        return scope
 
 
 def _nothing() -> None:

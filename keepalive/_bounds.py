@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from ._asgi import DISCONNECT, ASGIApp, Message, Receive, Scope, Send
-from ._backend import Cancel, Cancellable, current_loop
+from ._backend import Cancel, cancellable
 from ._frames import Ping
 from ._observe import LOGGER, StopReason
 from ._policy import (
@@ -75,7 +75,7 @@ class BoundedStream(Stream):
         self._policy: Policy = choice.policy
         self._server = receive, send
         self._waits: set[anyio.CancelScope] = set()
-        self._block: Cancellable = current_loop().cancellable()
+        self._block = cancellable()
         self._due = inf  # when it is to be ended
         self._cancel_timer: Cancel | None = None
         self._cancel_end: Cancel | None = None
@@ -102,12 +102,19 @@ class BoundedStream(Stream):
     async def _send(self, message: Message) -> None:
         self._check()
         await super().send(message)
-        if self._ending and self._may_finish:
-            await self._finish(self._last[0])
+        if self._ending and self._pulse is not None and self._may_finish:
+            try:
+                await self._finish(self._last[0])
+            finally:
+                self._leave()  # the app may bound its sends itself
 
     def _check(self) -> None:
         if self.over:
-            raise ClientGoneError(f"the stream has been ended: {self.reason}")
+            raise self._gone_error
+
+    @property
+    def _gone_error(self) -> ClientGoneError:
+        return ClientGoneError(f"the stream has been ended: {self.reason}")
 
     async def _write(self, message: Message) -> None:
         """Hand a message to the server, as long as that may take."""
@@ -121,7 +128,7 @@ class BoundedStream(Stream):
         if scope.cancelled_caught:
             self.stop(StopReason.SEND_TIMEOUT)
             self._leave()
-            self._check()
+            raise self._gone_error
 
     async def _ask(self) -> Message:
         """Ask the server, until the middleware has ended the stream."""
@@ -199,6 +206,7 @@ class BoundedStream(Stream):
         reason: StopReason = StopReason.COMPLETED,
         error: BaseException | None = None,
     ) -> None:
+        self._drop()  # what is under way is of no account any more
         super().close(reason, error)
         self._drop()
         self.stops.remove_callback(self._hear)
@@ -219,7 +227,7 @@ class BoundedStream(Stream):
 
     def _end_by(self, when: float) -> None:
         """Have the stream ended at this time, unless that is to be earlier."""
-        if when < self._due:
+        if when < self._due and not self.over:
             self._due = when
             self._set_timer(when, self._time_is_up)
 
@@ -269,13 +277,14 @@ class BoundedStream(Stream):
 
     def _leave(self) -> None:
         """Have the app see what a gone client looks like; cancel it if that is not enough."""
-        if not self.over:
-            self.over = True
-            self._end_once()
-            for scope in [*self._waits]:
-                scope.cancel()
-            now = self._open_pulse.heart.time()
-            self._set_timer(min(now, self._due) + STEP, self._block.cancel)
+        if self.over or self._pulse is None:
+            return
+        self.over = True
+        self._end_once()
+        for scope in [*self._waits]:
+            scope.cancel()
+        now = self._pulse.heart.time()
+        self._set_timer(min(now, self._due) + STEP, self._block.cancel)
 
 
 def _nothing() -> None:

@@ -22,7 +22,7 @@ class SignalOwner:
 
     __slots__ = ("_callbacks", "_signals", "_warned")
 
-    def __init__(self, signals: tuple[signal.Signals, ...]) -> None:
+    def __init__(self, signals: tuple[int, ...]) -> None:
         self._signals = signals
         self._callbacks: list[Callable[[], None]] = []
         self._warned = False
@@ -51,37 +51,45 @@ class SignalOwner:
         to the handlers that it finds then.
         """
         for number in self._signals:
-            link = signal.getsignal(number)
-            if isinstance(link, _Link) and link.callbacks is self._callbacks:
-                self._put(number, link.found)
+            found = signal.getsignal(number)
+            rest = self._without(found)
+            if rest is not found:
+                self._put(number, rest)
 
-    def _is_chained(self, handler: object) -> bool:
+    def _without(self, handler: Any) -> Any:
+        """Return a line of handlers without this owner's."""
+        if not isinstance(handler, _Link):
+            return handler
+        handler.found = self._without(handler.found)
+        return handler.found if handler.callbacks is self._callbacks else handler
+
+    def _is_chained(self, handler: Any) -> bool:
         while isinstance(handler, _Link):
             if handler.callbacks is self._callbacks:
                 return True
             handler = handler.found
         return False
 
-    def _chain(self, number: signal.Signals, found: Any) -> None:
+    def _chain(self, number: int, found: Any) -> None:
         if found is None:
             self._warn("it has a handler that is not Python's", number)
         elif found is not signal.SIG_IGN:  # whoever ignores a signal means it
             self._put(number, _Link(self._callbacks, found))
 
-    def _put(self, number: signal.Signals, handler: Any) -> None:
+    def _put(self, number: int, handler: Any) -> None:
         try:
             signal.signal(number, handler)
         except ValueError:
             self._warn("handlers may be set in the main thread only", number)
 
-    def _warn(self, why: str, number: signal.Signals) -> None:
+    def _warn(self, why: str, number: int) -> None:
         if not self._warned:
             self._warned = True
             LOGGER.warning(
                 "on_signals can't handle %s: %s; call the middleware's shutdown() instead",
-                number.name,
+                _name(number),
                 why,
-                extra={"signal": number.name},
+                extra={"signal": number},
             )
 
 
@@ -101,9 +109,9 @@ class _Link:
             except Exception:
                 LOGGER.exception("an on_shutdown callback raised")
         if self.found is signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
+            installed = signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-            signal.signal(number, self)  # its default was not to end the process
+            signal.signal(number, installed)  # its default was not to end the process
         else:
             self.found(number, frame)
 
@@ -131,13 +139,20 @@ def on_signals(*signals: int) -> SignalOwner:
     return SignalOwner(tuple(dict.fromkeys(map(_catchable, signals))))
 
 
-def _catchable(number: object) -> signal.Signals:
+def _catchable(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"on_signals: a signal must be a number, got {number!r}")
+    if number not in signal.valid_signals():
+        raise ValueError(f"on_signals: a signal must exist, got {number!r}")
+    if _name(number) in _UNCATCHABLE:
+        raise ValueError(
+            f"on_signals: a signal must be one that can be caught, got {number!r}"
+        )
+    return number
+
+
+def _name(number: int) -> str:
     try:
-        known = signal.Signals(number)
-    except ValueError:
-        raise ValueError(f"on_signals: a signal must exist, got {number!r}") from None
-    if known.name in _UNCATCHABLE:
-        raise ValueError(f"on_signals: a signal must be one that can be caught, got {known!r}")
-    return known
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return str(number)

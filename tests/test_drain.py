@@ -304,6 +304,63 @@ def test_what_is_still_sent_when_the_call_is_over_reaches_nobody(backend, log):
     assert world.timeline == before
 
 
+def test_an_app_that_bounds_its_sends_may_give_up_the_end_as_well(backend, log):
+    """It is the app's own task that ends the stream, behind its event."""
+
+    async def send_briefly(scope, receive, send):
+        for payload in (b"data: a\n", b"\n", X):
+            with anyio.move_on_after(0.1):
+                try:
+                    await send(body(payload))
+                except OSError:
+                    log.add("gone")
+            await anyio.sleep(0.1)
+        await log.stay(scope, receive, send)
+
+    for blocked in (BYE, b""):
+        prepare = slow_to_send(blocked, 10**6, log)
+        world = aborted(backend, log, [(24.95, send_briefly)], prepare=prepare)
+        sent = [(25.05, b"\n"), *([(25.05, BYE)] if blocked == b"" else [])]
+        assert world.timeline[2:] == [(24.95, b"data: a\n"), *sent]
+        assert [what for _, what in log] == ["gone", "cancelled"]
+        log.clear()
+
+
+@pytest.mark.parametrize("bounds", [{"drain": 1}, {"send_timeout": 5}])
+def test_a_send_that_outlasts_the_call_leaves_nothing_behind(backend, log, bounds):
+    """As of an inner task that a framework does not wait for."""
+    errors = []
+
+    async def main():
+        world = World()
+        prepare(world)
+
+        async def app(scope, receive, send):
+            async def send_late():
+                try:
+                    await send(body(b"data: late\n\n"))
+                except OSError as error:
+                    errors.append((world.now(), str(error)))
+
+            await send(start())
+            tasks.start_soon(send_late)
+            middleware.shutdown()
+            await world.sleep_until(1.2)
+
+        middleware = KeepaliveMiddleware(app, **bounds)
+        async with anyio.create_task_group() as tasks:
+            await middleware(http(), world.receive, world.send)
+        await settle()
+        assert world.timeline == [(0, START), *sent]
+
+    slow = 3 if "drain" in bounds else 10
+    sent = [(3, b"data: late\n\n")] if "drain" in bounds else []
+    prepare = slow_to_send(b"data: late\n\n", slow, log)
+    run(backend, main)
+    said = [] if "drain" in bounds else [(5, "the stream has been ended: shutdown")]
+    assert errors == said
+
+
 # cancellation
 
 
@@ -554,6 +611,35 @@ def test_a_shutdown_in_another_thread_than_the_streams(backend, log):
     world = play(backend, [(20, from_a_thread)], wrap=wrap, prepare=prepare, drain=5)
     assert world.timeline == [(0, START), (25, END)]
     assert log == [(25 + STEP, "cancelled")]
+
+
+def test_a_shutdown_while_a_stream_is_given_up_prolongs_nothing(backend, log):
+    prepare = slow_to_send(X, 10**6, log)
+    steps = [(14.5, blocked_send(log, X))]
+    world = shut_down(backend, log, steps, prepare=prepare, send_timeout=5, drain=0.1)
+    assert world.ended.reason is StopReason.SEND_TIMEOUT
+    assert log == [
+        (19.5, "the stream has been ended: send_timeout"), (19.5 + STEP, "cancelled")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("half", [b"", b"data: a\n"])
+def test_nothing_is_sent_to_a_client_that_leaves_while_its_stream_is_being_ended(
+    backend, log, half
+):
+    async def end_the_event(scope, receive, send):
+        with pytest.raises(OSError, match="has been ended"):
+            await send(body(b"\n"))
+        log.add("gone")
+
+    def prepare(world):
+        log.prepare(world)
+        world.leave_at = 25.2
+        world.slow = lambda message: 0.4 if message.get("body") == BYE else 0
+
+    world = aborted(backend, log, [(24, half), (25.3, end_the_event)], prepare=prepare)
+    assert world.timeline[2:] == ([(24, half)] if half else [])
+    assert log == [(25.3, "gone")]
 
 
 def test_a_stream_that_opens_after_the_shutdown_has_its_drain(backend, log):

@@ -140,6 +140,35 @@ def test_and_in_this_process_too():
     assert signal.getsignal(signal.SIGURG) is found
 
 
+def test_a_handler_in_front_stays_when_a_default_ends_nothing():
+    found, calls = signal.getsignal(signal.SIGURG), []
+    on_signals(signal.SIGURG)(lambda: calls.append(1))
+    ours = signal.getsignal(signal.SIGURG)
+
+    def in_front(number, frame):
+        ours(number, frame)
+
+    signal.signal(signal.SIGURG, in_front)
+    kill(signal.SIGURG)
+    assert signal.getsignal(signal.SIGURG) is in_front
+    assert calls == [1]
+    signal.signal(signal.SIGURG, found)
+
+
+def test_a_real_time_signal_may_be_chosen(monkeypatch, caplog):
+    number, calls = signal.SIGRTMIN + 3, []
+    server = Server(number)
+    owner = on_signals(number)
+    owner(lambda: calls.append(1))
+    kill(number)
+    assert (calls, len(server.heard)) == ([1], 1)
+    owner.restore()
+    server.restore()
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    owner.watch()
+    assert f"can't handle {number}: it has" in caplog.text
+
+
 # getting out of the way
 
 
@@ -162,6 +191,19 @@ def test_restore_leaves_the_handlers_of_others_alone():
     other = Server(ONE)
     owner.restore()
     assert signal.getsignal(ONE) == other.handle
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_owners_in_one_line_may_be_restored_in_any_order(order):
+    server, calls = Server(ONE), []
+    owners = [on_signals(ONE), on_signals(ONE)]
+    for number, owner in enumerate(owners):
+        owner(lambda number=number: calls.append(number))
+    owners[order[0]].restore()
+    kill(ONE)
+    assert (calls, len(server.heard)) == ([order[1]], 1)
+    owners[order[1]].restore()
+    assert signal.getsignal(ONE) == server.handle
 
 
 def test_nothing_is_left_when_the_server_restores_its_own():

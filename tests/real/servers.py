@@ -29,13 +29,15 @@ PATH: Final = os.pathsep.join(map(str, (TESTS, PACKAGE, EXAMPLES)))
 APP: Final = "real.ending_app:app"
 PATIENCE: Final = 20.0
 
-_SERVE: Final = "import hypercorn_server, real.ending_app as it; hypercorn_server.run(it.app,"
+_HYPERCORN: Final = "import hypercorn_server as own, real.ending_app as it; own.run(it.app,"
+_DAPHNE: Final = "import daphne_server as own, real.ending_app as it; own.run(it.app,"
 COMMANDS: Final = {
     "uvicorn": ["-m", "uvicorn", APP, "--host", "127.0.0.1", "--port", "{port}"],
     "hypercorn": ["-m", "hypercorn", APP, "--bind", "127.0.0.1:{port}"],
-    "hypercorn, own program": ["-c", _SERVE + " '{loop}', '127.0.0.1:{port}')"],
+    "hypercorn, own program": ["-c", _HYPERCORN + " '{loop}', '127.0.0.1:{port}')"],
     "granian": ["-m", "granian", APP, "--interface", "asgi", "--port", "{port}"],
     "daphne": ["-m", "daphne", APP, "-b", "127.0.0.1", "-p", "{port}"],
+    "daphne, own program": ["-c", _DAPHNE + " '{port}', it.DRAIN)"],
     "gunicorn": ["-m", "gunicorn", APP, "-b", "127.0.0.1:{port}"],
 }
 """What follows `python` on a command line, before a case's own options."""
@@ -133,6 +135,7 @@ CASES: Final = [
     of("hypercorn, own program", loop="asyncio", http="2"),
     of("hypercorn, own program", loop="trio", needs=("trio",)),
     of("hypercorn, own program", loop="trio", needs=("trio",), http="2", loses_end=True),
+    of("daphne, own program", lifespan=False),
     of("hypercorn", works=False),
     of("hypercorn", http="2", works=False),
     of("hypercorn", "-k", "trio", needs=("trio",), works=False),

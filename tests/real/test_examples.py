@@ -110,7 +110,7 @@ def connection(example):
 
 READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection)
 READERS = {read.__name__: read for read in READ}
-ELSEWHERE = {"hypercorn_server"}  # with the other servers that are told to stop
+ELSEWHERE = {"hypercorn_server", "daphne_server"}  # with the servers that are told to stop
 
 
 @pytest.fixture(scope="module")

@@ -113,18 +113,23 @@ def test_a_server_that_says_nothing_stops_as_it_always_did(found, case):
     assert found["lifespan_shutdown"] is case.lifespan
 
 
-EXAMPLE = EXAMPLES / "hypercorn_server.py"
+PROGRAMS = {
+    "hypercorn on asyncio": ("hypercorn", "hypercorn_server.py", "asyncio 127.0.0.1:{port}"),
+    "hypercorn on trio": ("hypercorn", "hypercorn_server.py", "trio 127.0.0.1:{port}"),
+    "daphne": ("daphne", "daphne_server.py", "{port}"),
+}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_the_example_for_hypercorn_runs_as_it_says(tmp_path, loop, number):
-    needs = ("trio",) if loop == "trio" else ()
-    case = of("hypercorn", needs=needs)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_of_ones_own_runs_as_it_says(tmp_path, program, number):
+    name, example, options = PROGRAMS[program]
+    case = of(name, needs=("trio",) if "trio" in program else ())
     assert is_installed(case)
 
     def command(port):
-        return [sys.executable, str(EXAMPLE), loop, f"127.0.0.1:{port}"]
+        words = options.format(port=port).split()
+        return [sys.executable, str(EXAMPLES / example), *words]
 
     server = Server(case, tmp_path / "server", command=command)
     try:

@@ -1,0 +1,71 @@
+"""daphne, served by a program of one's own, so that it waits for the streams to end.
+
+Run it:
+
+    python docs/examples/daphne_server.py
+    curl -N http://127.0.0.1:8000/
+
+Then stop it with Ctrl-C: the stream gets an `event: stopping` and its proper end, and the
+server is gone some three seconds later. A second Ctrl-C does not wait.
+
+With the `daphne` command an app hears of the signal too, but is cancelled in the same instant.
+"""
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import FrameType
+from typing import Any
+
+import anyio
+
+# daphne first: it chooses Twisted's reactor.
+import daphne.server
+from daphne.endpoints import build_endpoint_description_strings
+from twisted.internet import reactor
+
+from keepalive import KeepaliveMiddleware, Ping
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+INTERVAL = 2.0
+SILENCE = 5.0
+DRAIN = 2.0
+STEP = 1.0
+"""Seconds that the end of a stream may take behind that."""
+
+
+async def events(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an event now and then, for ever."""
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while True:
+        body = b"data: news\n\n"
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await anyio.sleep(SILENCE)
+
+
+app = KeepaliveMiddleware(
+    events, interval=INTERVAL, drain=DRAIN, farewell=Ping.event("stopping")
+)
+
+
+def run(app: KeepaliveMiddleware, port: str = "8000", drain: float = DRAIN) -> None:
+    """Serve an app on a port of this machine alone."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        app.shutdown()
+        reactor.callFromThread(reactor.callLater, drain + STEP, reactor.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    endpoints = build_endpoint_description_strings(host="127.0.0.1", port=int(port))
+    daphne.server.Server(app, endpoints=endpoints, signal_handlers=False).run()
+
+
+if __name__ == "__main__":
+    run(app, *sys.argv[1:])
