@@ -107,7 +107,8 @@ def summary(found: Result) -> str:
 def title(row: Result) -> str:
     """Return the first cell of a server's row."""
     words = [row["server"], *row["options"]]
-    name = f"`{' '.join(words)}`" if not row["loop"] else f"{row['server']}, {row['loop']}"
+    own = "own program" in row["server"]
+    name = ", ".join(filter(None, [*words, row["loop"]])) if own else f"`{' '.join(words)}`"
     parts = [name, "HTTP/2" if row["http"] == "2" else "", row["event"]]
     return ", ".join(filter(None, parts))
 
