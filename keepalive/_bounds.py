@@ -257,12 +257,13 @@ class BoundedStream(Stream):
         """End the stream at the next boundary; where it stands, if that fails to come."""
         for _ in range(TURNS_FOR_DATA):
             await checkpoint()
-        if self._may_finish:
-            with anyio.move_on_after(PATIENCE):
+        with anyio.move_on_after(PATIENCE):
+            await self._open_pulse.wait_in_line()
+            if self._may_finish:
                 await self._finish(self._last[0])
-        else:
-            self._ending = True
-            await anyio.sleep(PATIENCE)
+            else:
+                self._ending = True
+                await anyio.sleep_forever()
         if not (self.over or self._open_pulse.busy):
             with anyio.move_on_after(LAST_WRITE):
                 await self._finish(None)

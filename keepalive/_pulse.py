@@ -123,8 +123,7 @@ class Pulse(Passage):
     async def send(self, message: Message) -> None:
         """Pass on a message of the app's, and a ping that has waited for it."""
         if self._stage is PINGING or self._line:
-            self._line = self._line or Line()
-            await self._line.wait()
+            await self.wait_in_line()
         if self._bom is not None:
             message = self.readied(message)
         size = self.take(message)
@@ -208,6 +207,12 @@ class Pulse(Passage):
 
     def _may_ping(self) -> bool:
         return not self.busy and self._owner.alive and self.stands_at(self._boundary)
+
+    async def wait_in_line(self) -> None:
+        """Wait while a ping is being sent, and for whoever has waited longer."""
+        if self._stage is PINGING or self._line:
+            self._line = self._line or Line()
+            await self._line.wait()
 
     async def finish(self, farewell: Ping | None) -> None:
         """Send a last message, and the last body, in the app's place. Not while `busy`."""

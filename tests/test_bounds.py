@@ -111,6 +111,25 @@ def test_a_lifetime_that_is_over_while_the_stream_ends_prolongs_nothing(
     assert log == [(25 + STEP, "cancelled")]
 
 
+def test_the_end_waits_for_a_ping_that_is_being_sent(backend, log, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    prepare = slow_to_send(PING, 0.3, log)
+    options = {"prepare": prepare, "max_lifetime": 15.1, "farewell": FAREWELL}
+    world = play(backend, [(1, log.listen)], **options)
+    assert world.timeline == [(0, START), (15.3, PING), (15.3, BYE), (15.3, END)]
+    assert log == [(15.3, "http.disconnect")]
+
+
+def test_the_end_waits_for_a_ping_and_for_who_waits_for_it(backend, log, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    prepare = slow_to_send(PING, 0.3, log)
+    options = {"prepare": prepare, "max_lifetime": 15.1, "farewell": FAREWELL}
+    for when in (15.05, 15.15):
+        world = play(backend, [(when, X), (when, log.listen)], **options)
+        pings = [(15.3, PING), (15.3, X)]
+        assert world.timeline == [(0, START), *pings, (15.3, BYE), (15.3, END)]
+
+
 @pytest.mark.parametrize(
     ("leave_at", "half"), [(25.1, b""), (25.2, b"data: a\n"), (25.3, b"data: slow\n\n")]
 )
