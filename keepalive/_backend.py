@@ -8,6 +8,7 @@ trio: where trio runs, it has been imported.
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 import types
@@ -179,6 +180,8 @@ class TrioLoop:
             try:
                 with scope:
                     await work()
+            except Exception:  # it would end the whole run, and whatever else that serves
+                logging.getLogger("keepalive").exception("a task has failed")
             finally:
                 done()
 

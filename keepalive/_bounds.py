@@ -7,6 +7,7 @@ Source: ASGI 2.4, "Disconnected Client - send exception".
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from math import inf
 from typing import Final, cast
 
@@ -17,6 +18,7 @@ from typing_extensions import override
 from ._asgi import DISCONNECT, ASGIApp, Message, Receive, Scope, Send
 from ._backend import Cancel, cancellable
 from ._frames import Ping
+from ._gone import ClientGoneError, comes_of_the_end
 from ._observe import LOGGER, StopReason
 from ._policy import (
     STEP,
@@ -41,10 +43,6 @@ TURNS_FOR_DATA: Final = 2
 """Turns of the loop in which what the app sends at this very time goes first."""
 
 _DRAINED: Final = (StopReason.ABORTED, StopReason.SHUTDOWN)
-
-
-class ClientGoneError(ConnectionError):
-    """What an app's send raises when the middleware has ended its stream."""
 
 
 class BoundedStream(Stream):
@@ -88,8 +86,10 @@ class BoundedStream(Stream):
         try:
             with self._block:
                 await app(scope, receive, send)
-        except* ClientGoneError:
-            pass
+        except Exception as error:
+            if not (self.over and comes_of_the_end(error)):
+                raise
+            LOGGER.debug("an app ended with its stream", exc_info=error)
 
     # What the app and the server are given
 
@@ -102,11 +102,8 @@ class BoundedStream(Stream):
     async def _send(self, message: Message) -> None:
         self._check()
         await super().send(message)
-        if self._ending and self._pulse is not None and self._may_finish:
-            try:
-                await self._finish(self._last[0])
-            finally:
-                self._leave()  # the app may bound its sends itself
+        if self._ending and self._may_finish:
+            await self._finish(self._last[0])
 
     def _check(self) -> None:
         if self.over:
@@ -182,10 +179,10 @@ class BoundedStream(Stream):
             pulse.heart.loop.wake(self._drain)
 
     def _drain(self) -> None:
-        drain = self._policy.drain
-        if drain is None or self._pulse is None:
+        drain, pulse = self._policy.drain, self._pulse
+        if drain is None or pulse is None or pulse.finishing:
             return
-        heart = self._pulse.heart
+        heart = pulse.heart
         # Who was told may be about to end by himself, and knows how long he may take.
         spread = self.stops.aborted and len(heart) > 0 and self._controller is None
         self._end_by(drained_at(drain, heart.time(), spread=spread))
@@ -206,11 +203,11 @@ class BoundedStream(Stream):
         reason: StopReason = StopReason.COMPLETED,
         error: BaseException | None = None,
     ) -> None:
+        self._around.calls.leave(self)
         self._drop()  # what is under way is of no account any more
         super().close(reason, error)
         self._drop()
         self.stops.remove_callback(self._hear)
-        self._around.calls.leave(self)
         self._receive, self.pass_on = self._server  # else they would refer to this stream
         self.gone |= self.over
 
@@ -222,8 +219,8 @@ class BoundedStream(Stream):
 
     @property
     def _may_finish(self) -> bool:
-        pulse = self._open_pulse
-        return not pulse.busy and pulse.stands_at(self._last[1])
+        pulse = self._pulse
+        return pulse is not None and not pulse.busy and pulse.stands_at(self._last[1])
 
     def _end_by(self, when: float) -> None:
         """Have the stream ended at this time, unless that is to be earlier."""
@@ -241,7 +238,8 @@ class BoundedStream(Stream):
         self._due = inf
         for cancel in (self._cancel_timer, self._cancel_end):
             if cancel is not None:
-                cancel()
+                with suppress(RuntimeError):  # the loop may have been closed by now
+                    cancel()
         self._cancel_timer = self._cancel_end = None
 
     def _time_is_up(self) -> None:
@@ -264,17 +262,19 @@ class BoundedStream(Stream):
             else:
                 self._ending = True
                 await anyio.sleep_forever()
-        if not (self.over or self._open_pulse.busy):
+        if not (self.over or self._pulse is None or self._pulse.busy):
             with anyio.move_on_after(LAST_WRITE):
                 await self._finish(None)
         self._leave()
 
     async def _finish(self, farewell: Ping | None) -> None:
+        """Send the last there is; whatever becomes of it, there is no second try."""
         try:
             await self._open_pulse.finish(farewell)
         except Exception as error:  # the app is told all the same
             LOGGER.debug("a stream could not be ended cleanly", exc_info=error)
-        self._leave()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         """Have the app see what a gone client looks like; cancel it if that is not enough."""

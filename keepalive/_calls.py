@@ -35,8 +35,8 @@ class Calls:
             self._left.abort()
 
     async def wait(self) -> None:
-        """Wait until there are none, or the longest drain is over."""
-        with anyio.move_on_after(max(self._drains.values(), default=0.0) + STEP):
+        """Wait until there are none; for an end, and a clean-up behind it, at most."""
+        with anyio.move_on_after(max(self._drains.values(), default=0.0) + 2 * STEP):
             while self._drains:
                 if self._left.signal.aborted:  # there were none, and then others came
                     self._left = AbortController()

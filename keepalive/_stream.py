@@ -244,11 +244,12 @@ class Stream(Inbox):
             self.end(reason, error)
             self.stop_reading()
             self._pulse.cancel()
-            self._pulse = self._choice = None
+            self._pulse = None
         elif self._controller is not None or self._asked:
             self.stop(reason)
         elif self.reason is None:
             self.reason = reason
+        self._choice = None
 
     def _end_once(self) -> None:
         pulse, reason = self._pulse, self.reason

@@ -16,7 +16,20 @@ from endings import (
     shut_down,
     slow_to_send,
 )
-from harness import END, PING, START, World, body, heart_size, http, play, run, settle, start
+from harness import (
+    END,
+    PING,
+    START,
+    World,
+    body,
+    heart_size,
+    http,
+    play,
+    run,
+    settle,
+    start,
+    tasks_left,
+)
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, stream
 from keepalive._bounds import PATIENCE
@@ -58,6 +71,24 @@ def test_an_app_that_ends_within_the_drain_completes_by_itself(backend, log):
     assert world.timeline == [(0, START), (15, PING), (22, X), (24, END)]
     assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 24)
     assert log == [(124, "done")]
+
+
+def test_what_another_task_has_the_app_send_at_the_very_end_goes_first_too(backend, log):
+    async def be_fed(scope, receive, send):
+        food = anyio.Event()
+
+        async def feed():
+            await log.world.sleep_until(25)
+            food.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(feed)
+            await food.wait()
+            await send(body(X))
+            await log.listen(scope, receive, send)
+
+    world = aborted(backend, log, [(1, be_fed)])
+    assert world.timeline[-3:] == [(25, X), (25, BYE), (25, END)]
 
 
 @pytest.mark.parametrize("last", [X, END])
@@ -140,7 +171,7 @@ def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
     """Be it sent by the app's own task, behind its send, or by another."""
     prepare = slow_to_send(blocked, 10**6, log)
     world = aborted(backend, log, [*behind, (25.2, log.listen)], prepare=prepare)
-    assert (25, END) not in world.timeline
+    assert END not in [what for _, what in world.timeline]
     ((when, what),) = log
     assert what == "http.disconnect"
     assert 25 + PATIENCE <= when < 25 + STEP
@@ -359,6 +390,123 @@ def test_a_send_that_outlasts_the_call_leaves_nothing_behind(backend, log, bound
     run(backend, main)
     said = [] if "drain" in bounds else [(5, "the stream has been ended: shutdown")]
     assert errors == said
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_call_that_is_over_as_its_end_is_written(backend, turns):
+    async def main():
+        world, controller = World(), AbortController()
+        written, done = anyio.Event(), anyio.Event()
+
+        async def send(message):
+            if message["type"] == "http.response.body" and not message["more_body"]:
+                await written.wait()
+
+        async def app(scope, receive, send):
+            await send(start())
+            await done.wait()
+
+        async def abort():
+            await world.sleep_until(20)
+            controller.abort()
+            await world.sleep_until(25.1)
+            written.set()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            done.set()
+
+        app = KeepaliveMiddleware(app, drain=5, abort=controller.signal)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(abort)
+            await app(http(), world.receive, send)
+        await settle()
+        assert tasks_left() == 0
+
+    for _ in range(5):  # trio runs its tasks in any order
+        run(backend, main)
+
+
+def test_what_is_left_of_a_call_opens_no_stream(backend, log):
+    async def main():
+        sends, world = [], World()
+
+        async def app(scope, receive, send):
+            sends.append(send)
+
+        middleware = KeepaliveMiddleware(app, drain=5, max_lifetime=10, observer=log.append)
+        await middleware(http(), world.receive, world.send)
+        await sends[0](start())
+        assert world.timeline == [(0, START)]
+        assert log == []
+        await middleware._calls.wait()
+        assert world.now() == 0
+
+    run(backend, main)
+
+
+def test_a_late_receive_is_told_of_the_end(backend, log):
+    """By a call whose app had not asked before."""
+    receives = []
+
+    async def send_only(scope, receive, send):
+        receives.append(receive)
+        with pytest.raises(OSError, match="has been ended"):
+            while True:
+                await send(body(X))
+                await anyio.sleep(1)
+
+    aborted(backend, log, [(0.5, send_only)], at=3, drain=0)
+
+    async def main():
+        assert await receives[0]() == {"type": "http.disconnect"}
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("spec", ["2.3", "2.4"])
+def test_an_error_that_a_framework_raises_in_its_place_goes_no_further_either(
+    backend, log, spec
+):
+    """Starlette turns it into its own where the server says that a send may raise."""
+    responses = pytest.importorskip("starlette.responses")
+
+    async def news():
+        while True:
+            yield X
+            await anyio.sleep(0.3)
+
+    def wrap(_, **options):
+        response = responses.StreamingResponse(news(), media_type="text/event-stream")
+        return KeepaliveMiddleware(response, **options)
+
+    scope = http(asgi={"version": "3.0", "spec_version": spec})
+    world = aborted(backend, log, [], wrap=wrap, scope=scope)
+    assert world.timeline[-2:] == [(25, BYE), (25, END)] or world.timeline[-3:-1] == [
+        (world.timeline[-1][0], X), (world.timeline[-1][0], BYE)
+    ]  # fmt: skip
+    assert 25 <= world.timeline[-1][0] < 25.5
+
+
+@pytest.mark.parametrize("why", ["disconnected", "write_failed"])
+def test_work_behind_an_apps_own_end_is_not_cancelled_by_a_shutdown(backend, log, why):
+    """Though its pings had stopped for another reason before."""
+
+    def prepare(world):
+        log.prepare(world)
+        if why == "disconnected":
+            world.leave_at = 17
+        else:
+            world.failing = lambda message: (
+                ValueError("no") if message.get("body") == PING else None
+            )
+
+    async def background(scope, receive, send):
+        await anyio.sleep(100)
+        log.add("done")
+
+    steps = [(18, X), (18, END), (18, background)]
+    shut_down(backend, log, steps, prepare=prepare)
+    assert log == [(118, "done")]
 
 
 # cancellation

@@ -72,9 +72,12 @@ async def deaf(log, scope, receive, send):
     await log.stay(scope, receive, send)
 
 
-async def unstoppable(log, scope, receive, send):
-    with anyio.CancelScope(shield=True):
-        await anyio.sleep(1000)
+async def deaf_and_cleaning_up(log, scope, receive, send):
+    try:
+        await anyio.sleep(10**6)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.5)
 
 
 async def ended_long_ago(log, scope, receive, send):
@@ -101,6 +104,7 @@ def test_without_a_stream_it_is_told_at_once(backend):
         (listening, 25),
         (cleaning_up, 25.5),
         (deaf, 25 + STEP),
+        (deaf_and_cleaning_up, 25.5 + STEP),
         (ending_by_itself, 22),
     ],
 )
@@ -139,7 +143,7 @@ def test_it_does_not_wait_for_ever(backend):
             await middleware({"type": "lifespan"}, lifespan.receive, None)
         return lifespan.heard[2]
 
-    assert run(backend, main) == 25 + STEP
+    assert run(backend, main) == 25 + 2 * STEP
 
 
 def test_the_longest_drain_of_the_open_streams_counts(backend):

@@ -14,7 +14,7 @@ import keepalive
 
 PACKAGE = Path(keepalive.__file__).parent
 FLOORS = (
-    {"_asgi", "_frames", "_backend", "_line", "_windows"},
+    {"_asgi", "_frames", "_backend", "_gone", "_line", "_windows"},
     {"_policy", "_abort", "_passage"},
     {"_routes", "_observe", "_head", "_heart", "_inbox", "_calls"},
     {"_owner", "_signals"},
