@@ -1,6 +1,7 @@
 """What a policy ends by itself, with what farewell, and who has nothing to do with it."""
 
 import asyncio
+import contextvars
 import logging
 
 import anyio
@@ -90,6 +91,25 @@ def test_an_app_is_told_when_its_lifetime_is_over(backend, log, share):
 
     play(backend, [(1, wait)], prepare=log.prepare, max_lifetime=10)
     assert log == [([8, 10][share], StopReason.MAX_LIFETIME)]
+
+
+def test_who_is_told_of_it_is_told_in_the_requests_own_context(backend, log):
+    variable, seen = contextvars.ContextVar("request", default="none"), []
+
+    def wrap(app, **options):
+        async def outer(scope, receive, send):
+            variable.set("mine")
+            await KeepaliveMiddleware(app, **options)(scope, receive, send)
+
+        return outer
+
+    async def ask_to_be_told(scope, receive, send):
+        stream(scope).signal.add_callback(lambda: seen.append(variable.get()))
+        await log.listen(scope, receive, send)
+
+    options = {"max_lifetime": 10, "observer": lambda _: seen.append(variable.get())}
+    play(backend, [(1, ask_to_be_told)], wrap=wrap, prepare=log.prepare, **options)
+    assert seen == ["mine"] * 3  # a start, the signal, an end
 
 
 @pytest.mark.parametrize(("drain", "end"), [(None, 50), (10, 30), (100, 50)])

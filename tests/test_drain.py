@@ -1,6 +1,7 @@
 """The end that follows an abort or a shutdown: what an app gets, and in which order."""
 
 import asyncio
+import contextlib
 import threading
 from itertools import pairwise
 
@@ -32,7 +33,7 @@ from harness import (
 )
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, stream
-from keepalive._bounds import PATIENCE
+from keepalive._bounds import LAST_WRITE, PATIENCE
 from keepalive._policy import STEP
 
 # drain
@@ -113,6 +114,14 @@ def test_an_app_stuck_within_an_event_is_ended_there(backend, log, half):
     world = aborted(backend, log, [(24, half), (24, log.stay)])
     assert world.timeline[2:] == [(24, half), (25 + PATIENCE, END)]
     assert log == [(25 + STEP, "cancelled")]
+
+
+def test_an_app_stuck_within_an_event_whose_client_does_not_read_is_given_up(backend, log):
+    prepare = slow_to_send(b"", 10**6, log)
+    steps = [(24, b"data: a"), (24, log.listen)]
+    world = aborted(backend, log, steps, prepare=prepare)
+    assert world.timeline[2:] == [(24, b"data: a")]
+    assert log == [(25 + PATIENCE + LAST_WRITE, "http.disconnect")]
 
 
 def test_the_end_waits_for_a_send_of_the_apps(backend, log):
@@ -604,6 +613,30 @@ def test_the_task_is_not_left_cancelled():
             await app(http(), world.receive, world.send)
             assert asyncio.current_task().cancelling() == 0
         await settle()
+
+    run("asyncio", main)
+
+
+def test_a_task_that_was_cancelled_before_is_none_of_the_middlewares_business():
+    """asyncio counts that too: it says no more than that somebody has swallowed it."""
+
+    async def main():
+        controller = AbortController()
+
+        async def app(scope, receive, send):
+            await send(start())
+            controller.abort()
+            await asyncio.sleep(10**6)
+
+        task = asyncio.current_task()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        world = World()
+        app = KeepaliveMiddleware(app, abort=controller.signal, drain=0)
+        await app(http(), world.receive, world.send)
+        assert task.cancelling() == 1
+        task.uncancel()
 
     run("asyncio", main)
 

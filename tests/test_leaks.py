@@ -22,16 +22,20 @@ from harness import (
 )
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded, stream
+from keepalive._bounds import BoundedStream
 from keepalive._heart import Heart
 from keepalive._stream import Stream
 from keepalive._windows import STALE
+
+BOUNDS = {"drain": 0.5, "max_lifetime": 60, "send_timeout": 5}
 
 
 class Gone(Exception):
     pass
 
 
-def test_a_thousand_streams_leave_nothing_behind(backend):
+@pytest.mark.parametrize("bounds", [{}, BOUNDS], ids=["plain", "bounded"])
+def test_a_thousand_streams_leave_nothing_behind(backend, bounds):
     choose = random.Random(5)
     controller, reasons, references = AbortController(), [], []
 
@@ -81,7 +85,9 @@ def test_a_thousand_streams_leave_nothing_behind(backend):
                 await middleware(http(kind=kind, life=life), receive, send)
 
     async def main():
-        middleware = KeepaliveMiddleware(app, observer=observer, abort=controller.signal)
+        middleware = KeepaliveMiddleware(
+            app, observer=observer, abort=controller.signal, **bounds
+        )
         async with anyio.create_task_group() as group:
             for _ in range(1000):
                 group.start_soon(serve, middleware)
@@ -89,16 +95,18 @@ def test_a_thousand_streams_leave_nothing_behind(backend):
         assert heart_size() == 0
         assert tasks_left() == 0
         assert not middleware._stops.signal._callbacks
+        assert not middleware._calls._drains
         gc.collect()
         assert [reference() for reference in references if reference() is not None] == []
-        assert not [o for o in gc.get_objects() if type(o) in (Stream, Heart)]
+        assert not [o for o in gc.get_objects() if type(o) in (Stream, BoundedStream, Heart)]
 
     run(backend, main)
     assert len(reasons) == len(references) == 1000
-    assert {*reasons} == {
+    assert {*reasons} - {StopReason.MAX_LIFETIME} == {
         StopReason.COMPLETED, StopReason.APP_FAILED, StopReason.DISCONNECTED,
         StopReason.ABORTED, StopReason.WRITE_FAILED,
     }  # fmt: skip
+    assert (StopReason.MAX_LIFETIME in reasons) is bool(bounds)
 
 
 async def send_ping(how):
@@ -119,9 +127,12 @@ def failing_future():
 
 
 @pytest.mark.parametrize(
+    "bounds", [{}, BOUNDS, BOUNDS | {"max_lifetime": 18}], ids=["plain", "bounded", "ended"]
+)
+@pytest.mark.parametrize(
     "how", ["end", Gone, "cancel", OSError, ValueError, "stalled", "future"]
 )
-def test_a_stream_needs_no_garbage_collector(backend, how):
+def test_a_stream_needs_no_garbage_collector(backend, how, bounds):
     """Nor does a response that is none: no reference cycle is made for a request."""
 
     async def main():
@@ -154,7 +165,7 @@ def test_a_stream_needs_no_garbage_collector(backend, how):
                 contextlib.suppress(Gone, OSError),
                 anyio.move_on_after(10 if how == "cancel" else 100),
             ):
-                await KeepaliveMiddleware(app)(scope, receive, send)
+                await KeepaliveMiddleware(app, **bounds)(scope, receive, send)
 
         gc.collect()
         gc.disable()
