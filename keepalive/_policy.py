@@ -78,8 +78,8 @@ class Policy:
             together. Default `None`: never.
         drain: Seconds that the app may go on after an abort or a shutdown; 0: not at all.
             Then the stream is ended. Default `None`: the stream is the app's own business.
-            Streams that are stopped together are ended one by one, over the second half of
-            these seconds; one that stands alone, or whose app has asked for its
+            Of streams that are stopped together each ends at a random time in the second
+            half of these seconds; one that stands alone, or whose app has asked for its
             `stream(scope).signal`, has all of them.
         farewell: What is sent just before the middleware ends a stream. Needs `drain` or
             `max_lifetime`. In other formats than `text/event-stream` only where it fits in:

@@ -124,6 +124,8 @@ def on_signals(*signals: int) -> SignalOwner:
     handler does what it would have done, at a second signal too. A signal that is ignored
     stays ignored. When the server is over, so are these handlers.
 
+    Make one for each middleware.
+
     Works where the app runs in the process's main thread, and where the server has signal
     handlers in that process: see "Servers" for those that don't.
 
