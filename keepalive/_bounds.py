@@ -180,7 +180,7 @@ class BoundedStream(Stream):
 
     def _drain(self) -> None:
         drain, pulse = self._policy.drain, self._pulse
-        if drain is None or pulse is None or pulse.finishing:
+        if drain is None or pulse is None or pulse.complete:
             return
         heart = pulse.heart
         # Who was told may be about to end by himself, and knows how long he may take.

@@ -180,7 +180,8 @@ class Pulse(Passage):
             return self._send_ping(now)
         if self._stage is not DUE:  # nor has been since the last look
             idle = self._policy.pacing == "idle"
-            self._stage = OVERTAKEN if idle and self._sending else DUE
+            sending = self._sending or self._line
+            self._stage = OVERTAKEN if idle and sending else DUE
         return None
 
     async def _listen_first(self, now: float) -> None:
@@ -204,6 +205,11 @@ class Pulse(Passage):
         """Whether anything is being sent or about to be, or nothing more may be."""
         sending = self._stage is PINGING or self._sending > 0 or bool(self._line)
         return sending or self.finishing
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last body message has been sent."""
+        return self.finishing and not (self._sending or self._stage is PINGING)
 
     def _may_ping(self) -> bool:
         return not self.busy and self._owner.alive and self.stands_at(self._boundary)

@@ -89,7 +89,7 @@ class SignalOwner:
                 "on_signals can't handle %s: %s; call the middleware's shutdown() instead",
                 _name(number),
                 why,
-                extra={"signal": number},
+                extra={"signal": _name(number)},
             )
 
 

@@ -113,6 +113,7 @@ class World:
         self.leave_at = float("inf")
         self.failing: Callable[[Mapping[str, Any]], BaseException | None] = lambda _: None
         self.slow: Callable[[Mapping[str, Any]], float] = lambda _: 0.0
+        self.violations: list[str] = []
         self._sending = 0
         self._began = anyio.current_time()
         self._done = anyio.Event()
@@ -128,7 +129,8 @@ class World:
         if self.requests:
             return self.requests.pop(0)
         self.readers += 1
-        assert self.readers == 1, "two readers of the server's receive"
+        if self.readers != 1:  # noted, since whoever asks may swallow an error
+            self.violations.append("two readers of the server's receive")
         try:
             with anyio.move_on_after(self._began + self.leave_at - anyio.current_time()):
                 await self._done.wait()
@@ -138,7 +140,8 @@ class World:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         self._sending += 1
-        assert self._sending == 1, "two sends at once"
+        if self._sending != 1:
+            self.violations.append("two sends at once")
         try:
             if delay := self.slow(message):
                 await anyio.sleep(delay)
@@ -271,6 +274,7 @@ def play(
         await settle()
         assert heart_size() == 0
         assert tasks_left() == 0
+        assert world.violations == []
         return world
 
     return run(backend, main)

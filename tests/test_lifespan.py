@@ -6,6 +6,7 @@ from endings import Log
 from harness import World, http, run, settle, start, tasks_left
 
 from keepalive import KeepaliveMiddleware, Policy
+from keepalive._calls import Calls
 from keepalive._policy import STEP
 
 
@@ -204,3 +205,44 @@ def test_other_messages_and_the_send_of_a_lifespan_pass(backend):
         assert seen[2] is send
 
     run(backend, main)
+
+
+def test_the_longest_of_several_drains_counts(backend):
+    drains = iter([1, 5])
+    assert (
+        serve(backend, [deaf, deaf], routes=lambda _: Policy(drain=next(drains))) == 25 + STEP
+    )
+
+
+def test_a_drain_of_a_route_alone(backend):
+    routes = {"/x": None, "/": Policy(drain=5)}
+    assert serve(backend, [listening], routes=routes) == 25
+
+
+def test_nobody_to_wait_for(backend):
+    run(backend, Calls().wait)
+
+
+@pytest.mark.parametrize(("kind", "drain"), [("lifespan", None), ("websocket", 5)])
+def test_a_receive_that_has_nothing_to_wait_for_is_the_servers_own(backend, kind, drain):
+    async def main():
+        async def app(scope, receive, send):
+            assert receive is given
+
+        given = object()
+        await KeepaliveMiddleware(app, drain=drain, routes={"/a": Policy()})(
+            {"type": kind}, given, None
+        )
+
+    run(backend, main)
+
+
+def test_a_lifespan_without_streams_shuts_nothing_down(backend):
+    made = []
+
+    def make(app, **options):
+        made.append(KeepaliveMiddleware(app, **options))
+        return made[0]
+
+    serve(backend, [], make=make, drain=5)
+    assert not made[0]._stops.signal.aborted

@@ -339,3 +339,7 @@ def test_headers_that_are_added(backend):
         rest = [pair for pair in added if pair[0] != mine[0].lower()]
         assert world.headers == headers + rest
         assert headers == [*own, mine]
+
+
+def test_a_policy_for_every_path_may_stand_beside_bounds():
+    KeepaliveMiddleware(print, drain=5, routes={"/{path:path}": Policy(drain=1)})

@@ -1,5 +1,6 @@
 """`on_signals`: which handlers it stands in front of, and when it gets out of the way."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import threading
 
 import pytest
 from endings import BYE, FAREWELL, Log
-from harness import END, START, play
+from harness import END, START, play, run
 
 from keepalive import KeepaliveMiddleware, SignalOwner, StopReason, on_signals
 
@@ -410,3 +411,39 @@ def test_plain_numbers_will_do_and_count_once():
     on_signals(int(ONE), ONE)(lambda: calls.append(1))
     kill(ONE)
     assert (len(server.heard), calls) == (1, [1])
+
+
+def test_restore_takes_only_ones_own_handlers_away():
+    Server(ONE)
+    first, second = on_signals(ONE), on_signals(ONE)
+    first(print)
+    second(print)
+    ours = signal.getsignal(ONE)
+    first.restore()
+    assert signal.getsignal(ONE) is ours
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("websocket", None), ("lifespan", ZeroDivisionError)]
+)
+def test_handlers_are_put_back_by_a_lifespan_alone_even_one_that_fails(backend, kind, error):
+    server = Server(ONE)
+    owner = on_signals(ONE)
+    owner(print)
+
+    async def app(scope, receive, send):
+        if error:
+            raise error
+
+    async def main():
+        with contextlib.suppress(ZeroDivisionError):
+            await KeepaliveMiddleware(app, on_shutdown=owner)({"type": kind}, None, None)
+
+    run(backend, main)
+    assert (signal.getsignal(ONE) == server.handle) == (kind == "lifespan")
+
+
+def test_the_warning_names_the_signal(monkeypatch, caplog):
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    on_signals(ONE)(print)
+    assert caplog.records[0].signal == "SIGUSR1"

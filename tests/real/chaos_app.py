@@ -20,6 +20,7 @@ from typing import Any, Final
 from keepalive import (
     KeepaliveMiddleware,
     Ping,
+    Policy,
     StopReason,
     StreamEnded,
     StreamStarted,
@@ -34,6 +35,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 INTERVAL: Final = 0.2
+SHORT_INTERVAL: Final = INTERVAL / 2
 DRAIN: Final = 1.0
 MAX_LIFETIME: Final = 4.0
 SEND_TIMEOUT: Final = 1.5
@@ -107,13 +109,16 @@ async def silent(call: Call) -> None:
 
 
 async def chunks(call: Call) -> None:
-    """Send each event in pieces, with pauses in which a ping is due."""
+    """Send each event in pieces, with a pause within it in which a ping is due."""
     while not call.left:
         whole = call.next(random.randrange(200))
         cuts = sorted(random.sample(range(1, len(whole)), 3))
-        for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        pauses = random.sample([1.3 * SHORT_INTERVAL, 0, 0], 3)  # short, that an end may wait
+        for start, end, pause in zip([0, *cuts], cuts, pauses, strict=False):
             await call.say(whole[start:end])
-            await asyncio.sleep(random.uniform(0, 0.7 * INTERVAL))
+            await asyncio.sleep(pause)
+        await call.say(whole[cuts[-1] :])
+        await asyncio.sleep(random.uniform(0, 2 * INTERVAL))
 
 
 async def deaf(call: Call) -> None:
@@ -176,6 +181,7 @@ def left() -> dict[str, Any]:
         "waited for": len(app._calls._drains),
         "heart": 0 if heart is None else len(heart),
         "streams": sum(isinstance(one, Stream) for one in objects),  # this request's, one
+        "timers": len(getattr(asyncio.get_running_loop(), "_scheduled", ())),
         "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),
         "objects": len(objects),
         "blocks": sys.getallocatedblocks(),
@@ -210,13 +216,17 @@ async def serve(scope: Message, receive: Receive, send: Send) -> None:
         await KINDS[scope["path"].split("/")[1]](Call(scope, receive, send))
 
 
+BOUNDS: Final = {
+    "drain": DRAIN,
+    "farewell": FAREWELL,
+    "max_lifetime": MAX_LIFETIME,
+    "send_timeout": SEND_TIMEOUT,
+}
 app = KeepaliveMiddleware(
     serve,
     INTERVAL,
+    routes={"/chunks/{token}": Policy(interval=SHORT_INTERVAL, pacing="steady", **BOUNDS)},
     on_shutdown=on_signals(signal.SIGTERM, signal.SIGINT),
     observer=count,
-    drain=DRAIN,
-    farewell=FAREWELL,
-    max_lifetime=MAX_LIFETIME,
-    send_timeout=SEND_TIMEOUT,
+    **BOUNDS,
 )

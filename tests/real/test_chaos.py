@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from real.chaos_app import DRAIN, OnPurposeError
-from real.chaos_clients import BrokenError, Client, Place
+from real.chaos_app import DRAIN, FAREWELL, OnPurposeError, event
+from real.chaos_clients import PING, BrokenError, Client, Events, Place, Response
 from real.clients import TESTS, Server
 
 pytestmark = pytest.mark.real
@@ -26,13 +26,13 @@ CLIENTS = 300
 LIFE = 15.0
 """Seconds that a server lives, about, until it is stopped with all its clients."""
 
+LONG_ENOUGH = 30.0
+"""Seconds in which everything happens that this test is about; less is a developer's."""
+
 FLAVOURS = [("h11", "asyncio"), ("httptools", "uvloop"), ("h11", "uvloop")]
 LAST = ("httptools", "asyncio")
-STEP = 1.0
-"""Seconds, at most, from the end of the drain to that of an app that has to be cancelled."""
-
-ALLOWANCE = 10.0
-"""Seconds for a server's own affairs, and for its clients to read what was written."""
+ALLOWANCE = 11.0
+"""Seconds for an app that must be cancelled, the server, and what clients still read."""
 
 PATIENCE = 30.0
 """Seconds in which all must have come to rest."""
@@ -93,7 +93,7 @@ class Chaos:
         self.place.close()
         process = self.server.process
         process.send_signal(signal.SIGTERM)
-        limit = DRAIN + STEP + ALLOWANCE
+        limit = DRAIN + ALLOWANCE
         try:
             status = await asyncio.to_thread(process.wait, limit)
         except subprocess.TimeoutExpired:
@@ -131,15 +131,17 @@ class Chaos:
 
     async def left(self):
         """Ask what the process holds."""
-        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
-            return (await client.get(self.server.url("/left"))).json()
+        headers = {"connection": "close"}  # else uvicorn would set a timer
+        async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+            return (await client.get(self.server.url("/left"), timeout=PATIENCE)).json()
 
     async def at_rest(self, fresh):
-        """Wait until no stream and no task is left, and return what the process holds."""
+        """Wait until no stream, task or timer is left; return what the process holds."""
+        # asyncio keeps a timer that was cancelled until its time, and all it refers to.
         names = ("open", "waited for", "heart", "streams", "tasks")
         try:
             async with asyncio.timeout(PATIENCE):
-                while (found := await self.left()) and any(
+                while (found := await self.left())["timers"] > 1 or any(  # uvicorn has one
                     found[name] != fresh[name] for name in names
                 ):
                     await asyncio.sleep(0.1)
@@ -188,17 +190,21 @@ async def last_life(chaos):
 def check_growth(before, after):
     """Check that the second crowd has left nothing behind.
 
-    One object for every stream would be a leak. A tenth of that is not: dicts of the
-    interpreter and the server that grow by steps. One kind in eight that leaked one object
-    for each of its streams would be found. Memory that is no object of Python's shows in
-    the process's pages only, of which an allocator never returns all.
+    What a stream leaks, it leaks each time. A process at rest has been seen to differ by no
+    object of the collector's (in short runs by 23) and by 150 other small blocks (bytes,
+    numbers), however many streams there were: what is made when something happens first.
+    Larger bytes show in the process's pages only, of which an allocator gives back what it
+    likes; 16 MiB are uvicorn's buffers for a hundred clients that don't read.
     """
     streams = after["counts"]["started"] - before["counts"]["started"]
     assert streams > CLIENTS
-    for name in ("objects", "blocks"):
-        assert after[name] - before[name] < streams / 10, (name, before, after)
-    pages = 8 * 2**20 // os.sysconf("SC_PAGE_SIZE")
-    assert after["pages"] - before["pages"] < pages, (before, after)
+    limits = {
+        "objects": 100 + streams / 100,
+        "blocks": 300 + streams / 20,
+        "pages": 16 * 2**20 / os.sysconf("SC_PAGE_SIZE"),
+    }
+    grown = {name: after[name] - before[name] for name in limits}
+    assert all(grown[name] < limit for name, limit in limits.items()), (grown, limits)
 
 
 def check_chaos(seen, counts):
@@ -206,7 +212,7 @@ def check_chaos(seen, counts):
     for what in ("clean", "cut", "left", "refused", "pings", "farewells", "events"):
         assert seen[what], (what, seen)
     for reason in ("completed", "disconnected", "max_lifetime", "send_timeout", "app_failed"):
-        assert counts[reason], (reason, counts)
+        assert counts.get(reason), (reason, counts)
 
 
 @pytest.mark.timeout(2 * SECONDS + 150)
@@ -219,12 +225,76 @@ def test_chaos_breaks_no_event_and_leaves_nothing_behind(tmp_path):
         finally:
             await chaos.close()
             print(f"{SECONDS} s with seed {SEED}: {sorted(chaos.seen.items())}")
-        print(*(fresh, before, after), sep="\n")
+        print(fresh, before, after, sep="\n")
         check_growth(before, after)
-        check_chaos(chaos.seen, after["counts"])
+        if SECONDS >= LONG_ENOUGH:
+            check_chaos(chaos.seen, after["counts"])
 
     try:
         asyncio.run(run())
-    except (AssertionError, BrokenError) as error:
+    except (AssertionError, BrokenError, pytest.fail.Exception) as error:
         error.add_note(f"KEEPALIVE_CHAOS_SECONDS={SECONDS} KEEPALIVE_CHAOS_SEED={SEED}")
         raise
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+ONE, TWO, END = (event("a", 1, 9), event("a", 2, 9), event("a", 2, 0, b"end"))
+BYE = FAREWELL.payload
+
+
+def read(*parts, tail=b"0\r\n\r\n", step=1):
+    """Have a client read a response of these chunks, some bytes at a time."""
+    seen = Counter()
+    response = Response(Events("a", seen))
+    raw = HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + tail
+    for at in range(0, len(raw), step):
+        response.feed(raw[at : at + step])
+    return dict(seen), response.complete
+
+
+@pytest.mark.parametrize("step", [1, 7, 9999])
+def test_a_client_takes_what_is_whole(step):
+    found = ({"events": 2, "pings": 1, "farewells": 1}, True)
+    assert read(PING, ONE[:9], ONE[9:], TWO, BYE, step=step) == found
+    assert read(ONE, END, step=step) == ({"events": 2}, True)
+    assert read(ONE, tail=b"", step=step) == ({"events": 1}, False)
+
+
+@pytest.mark.parametrize("step", [1, 7, 9999])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [ONE[:9], PING, ONE[9:], BYE],
+        [ONE[:6], PING, ONE[6:], BYE],
+        [TWO, BYE],
+        [ONE, ONE, BYE],
+        [ONE[:20], ONE[9:], BYE],
+        [ONE[:20], ONE[21:], BYE],
+        [event("b", 1, 9), BYE],
+        [ONE, BYE, PING],
+        [ONE, END, BYE],
+        [ONE],
+        [ONE, TWO[:9]],
+        [b"\n", ONE, BYE],
+    ],
+)
+def test_a_client_sees_what_is_broken(parts, step):
+    with pytest.raises(BrokenError):
+        read(*parts, step=step)
+
+
+@pytest.mark.parametrize("tail", [b"\r\n", b"x\r\n", b"0\r\nx\r\n", b"0\r\n\r\n0", b"-1\r\n"])
+@pytest.mark.parametrize("step", [1, 9999])
+def test_a_client_sees_chunks_that_are_broken(tail, step):
+    with pytest.raises(BrokenError):
+        read(ONE, BYE, tail=tail, step=step)
+
+
+def test_what_a_server_should_not_say_is_seen():
+    known = f"{FAILED}\nTraceback (most recent call last):\n  File x\n{ON_PURPOSE}\n"
+    known += "INFO:     Shutting down\n"
+    assert list(unexpected(known)) == []
+    for line in ("ValueError: x", "ERROR:    x", "Task was destroyed but it is pending!"):
+        assert list(unexpected(line + "\n" + known)) == [line]
+        assert list(unexpected(known + line)) == [line]
+        assert list(unexpected(known.replace(ON_PURPOSE, f"{line}\n{ON_PURPOSE}"))) == [line]
