@@ -31,8 +31,8 @@ class Example:
 
     def __init__(self, name, folder: Path):
         folder.mkdir()
-        self.server = Server(folder, f"{name}:app", EXAMPLES)
         self.silence = 1.2 * interval_of(name)
+        self.server = Server(folder, f"{name}:app", EXAMPLES)
 
     def read(self, path, *, silent=True):
         return curl(self.server, f"{path}silence={self.silence if silent else 0}")
