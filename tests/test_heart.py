@@ -3,11 +3,12 @@
 import types
 from contextvars import Context, ContextVar
 
+import anyio
 import pytest
-from harness import END, PING, body, play
+from harness import END, PING, body, play, run
 
 from keepalive import AbortController
-from keepalive._backend import run_in
+from keepalive._backend import current_loop, run_in
 from keepalive._heart import BATCH, Heart
 
 WHO = ContextVar("who")
@@ -464,3 +465,40 @@ def test_a_stream_goes_on_whose_last_body_was_refused(backend):
 
 
 async def _nothing(): ...
+
+
+# the loops
+
+
+def test_a_timer_that_is_cancelled_in_its_very_turn_does_not_call(backend):
+    async def main():
+        loop, called = current_loop(), []
+        cancels = {}
+        for number in range(2):
+
+            def call(number=number):
+                called.append(number)
+                cancels[1 - number]()
+
+            cancels[number] = loop.call_at(loop.time() + 5, call)
+        await anyio.sleep(6)
+        return len(called)
+
+    assert [run(backend, main) for _ in range(20)] == [1] * 20  # trio's order is random
+
+
+@pytest.mark.parametrize("backend", ["trio"])
+def test_a_task_that_fails_does_not_end_the_run(backend, caplog):
+    """asyncio itself logs what nobody asks for."""
+    over = []
+
+    async def fail():
+        raise ZeroDivisionError
+
+    async def main():
+        current_loop().spawn(fail, Context(), lambda: over.append(1))
+        await anyio.sleep(1)
+
+    run(backend, main)
+    assert over == [1]
+    assert [record.message for record in caplog.records] == ["a task has failed"]
