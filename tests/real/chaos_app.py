@@ -225,7 +225,11 @@ BOUNDS: Final = {
 app = KeepaliveMiddleware(
     serve,
     INTERVAL,
-    routes={"/chunks/{token}": Policy(interval=SHORT_INTERVAL, pacing="steady", **BOUNDS)},
+    routes={
+        "/chunks/{token}": Policy(interval=SHORT_INTERVAL, pacing="steady", **BOUNDS),
+        # However long a busy machine takes to fill a client's buffers: they are filled.
+        "/flood/{token}": Policy(interval=INTERVAL, **(BOUNDS | {"max_lifetime": None})),
+    },
     on_shutdown=on_signals(signal.SIGTERM, signal.SIGINT),
     observer=count,
     **BOUNDS,
