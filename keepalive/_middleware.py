@@ -18,7 +18,7 @@ from ._calls import Calls
 from ._observe import LOGGER, Observer, StopReason
 from ._policy import Policy, PolicyOptions
 from ._routes import RouteFunction, RouteMap, Routes
-from ._signals import SignalOwner
+from ._signals import SignalOwner, on_signals
 from ._stream import Stream, Surroundings
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
@@ -82,6 +82,8 @@ class KeepaliveMiddleware:
         for name, value in {"on_shutdown": on_shutdown, "observer": observer}.items():
             if not (value is None or callable(value)):
                 raise TypeError(f"{name} must be callable or None, got {value!r}")
+            if value is on_signals:
+                raise TypeError(f"{name} must be what on_signals(...) returns, got on_signals")
         if not callable(app):
             raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
         _check_options(policy)

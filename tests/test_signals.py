@@ -406,6 +406,11 @@ def test_bad_input_is_refused(signals, error, message):
         on_signals(*signals)
 
 
+def test_the_function_itself_is_no_owner():
+    with pytest.raises(TypeError, match=r"must be what on_signals\(...\) returns"):
+        KeepaliveMiddleware(print, on_shutdown=on_signals)
+
+
 def test_plain_numbers_will_do_and_count_once():
     server, calls = Server(ONE), []
     on_signals(int(ONE), ONE)(lambda: calls.append(1))

@@ -23,9 +23,11 @@ from keepalive import (
     Ping,
     PingSent,
     Policy,
+    SignalOwner,
     StopReason,
     StreamEnded,
     StreamStarted,
+    on_signals,
     stream,
 )
 
@@ -81,10 +83,18 @@ assert_type(
         ping=Ping.comment(),
         formats={"application/x-ndjson": Ping.space()},
         headers=False,
+        max_lifetime=3600,
+        drain=0,
+        farewell=Ping.event("bye"),
+        send_timeout=30.0,
     ),
     Policy,
 )
 assert_type(Policy().first, float | None)
+assert_type(Policy().max_lifetime, float | None)
+assert_type(Policy().drain, float | None)
+assert_type(Policy().farewell, Ping | None)
+assert_type(Policy().send_timeout, float | None)
 assert_type(Policy().formats, Mapping[str, Ping])
 
 Policy(5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
@@ -93,6 +103,8 @@ Policy(interval=None)  # type: ignore[arg-type] # pyright: ignore[reportArgument
 Policy(pacing="busy")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(ping=b": \n")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(formats={"a/b": b"\n"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+Policy(drain="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Policy(drain=5, farewell="bye")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(every=5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 Policy().interval = 5.0  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
@@ -114,6 +126,10 @@ KeepaliveMiddleware(
     ping=Ping.comment(),
     formats={"application/x-ndjson": Ping.space()},
     headers=False,
+    max_lifetime=3600,
+    drain=5,
+    farewell=Ping.event("bye"),
+    send_timeout=30.0,
 )
 as_starlette_types_it: ASGIApp = app
 assert_type(app.shutdown(), None)
@@ -228,6 +244,16 @@ KeepaliveMiddleware(raw_app, on_shutdown=on_signal)
 KeepaliveMiddleware(raw_app, on_shutdown=callbacks.append)
 KeepaliveMiddleware(raw_app, on_shutdown=lambda callback: callbacks.append(callback))
 
+owner = on_signals(signal.SIGTERM, 2)
+assert_type(owner, SignalOwner)
+assert_type(owner.restore(), None)
+KeepaliveMiddleware(raw_app, drain=5.0, on_shutdown=owner)
+Starlette().add_middleware(KeepaliveMiddleware, on_shutdown=on_signals(signal.SIGTERM))
+
+on_signals("TERM")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+on_signals([signal.SIGTERM])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+KeepaliveMiddleware(raw_app, drain="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+KeepaliveMiddleware(raw_app, on_shutdown=on_signals)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, on_shutdown=lambda: None)  # type: ignore[arg-type, misc] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, on_shutdown=callbacks)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
