@@ -79,7 +79,8 @@ class KeepaliveMiddleware:
         observer: Observer | None = None,
         **policy: Unpack[PolicyOptions],
     ) -> None:
-        for name, value in {"on_shutdown": on_shutdown, "observer": observer}.items():
+        hooks: dict[str, object] = {"on_shutdown": on_shutdown, "observer": observer}
+        for name, value in hooks.items():
             if not (value is None or callable(value)):
                 raise TypeError(f"{name} must be callable or None, got {value!r}")
             if value is on_signals:
