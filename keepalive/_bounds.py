@@ -203,11 +203,14 @@ class BoundedStream(Stream):
         reason: StopReason = StopReason.COMPLETED,
         error: BaseException | None = None,
     ) -> None:
-        self._around.calls.leave(self)
-        self._drop()  # what is under way is of no account any more
-        super().close(reason, error)
-        self._drop()
-        self.stops.remove_callback(self._hear)
+        if self._pulse is None:  # no stream
+            super().close(reason, error)
+        else:
+            self._around.calls.leave(self)
+            self._drop()  # what is under way is of no account any more
+            super().close(reason, error)
+            self._drop()
+            self.stops.remove_callback(self._hear)
         self._receive, self.pass_on = self._server  # else they would refer to this stream
         self.gone |= self.over
 
