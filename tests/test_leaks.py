@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import importlib.metadata
 import random
 import weakref
 
@@ -27,6 +28,7 @@ from keepalive._heart import Heart
 from keepalive._stream import Stream
 from keepalive._windows import STALE
 
+ANYIO = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
 BOUNDS = {"drain": 0.5, "max_lifetime": 60, "send_timeout": 5}
 
 
@@ -134,6 +136,8 @@ def failing_future():
 )
 def test_a_stream_needs_no_garbage_collector(backend, how, bounds):
     """Nor does a response that is none: no reference cycle is made for a request."""
+    if bounds and backend == "asyncio" and ANYIO < (4, 7):
+        pytest.skip("cancel scopes of some anyio before 4.7 are garbage")
 
     async def main():
         references = []
