@@ -10,6 +10,7 @@ import pytest
 from endings import (
     BYE,
     CANCELLED,
+    FAREWELL,
     X,
     aborted,
     blocked_send,
@@ -676,6 +677,34 @@ def test_a_task_that_somebody_else_cancels_too_is_cancelled(log):
 
     with pytest.raises(asyncio.CancelledError):
         run("asyncio", main)
+
+
+def test_a_shutdown_ends_the_streams_of_several_loops_in_several_threads(backend):
+    opened, worlds = threading.Barrier(4), []
+
+    async def app(scope, receive, send):
+        await send(start())
+        opened.wait(20)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    middleware = KeepaliveMiddleware(app, drain=5, farewell=FAREWELL)
+
+    async def serve():
+        worlds.append(World())
+        await middleware(http(), worlds[-1].receive, worlds[-1].send)
+
+    threads = [threading.Thread(target=run, args=(backend, serve)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    opened.wait(20)
+    middleware.shutdown()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    for world in worlds:
+        assert [what for _, what in world.timeline if what != PING] == [START, BYE, END]
+    assert not middleware._calls._drains
 
 
 # the client
