@@ -932,7 +932,7 @@ def test_streams_that_are_stopped_one_by_one_have_the_whole_drain(backend):
     assert ends_of(backend, 20, drain=10, signal=own_signals) == [30] * 20
 
 
-# more of the same
+# fine print
 
 
 def test_a_last_body_within_an_event_has_its_own_time(backend, log):
