@@ -139,16 +139,13 @@ class KeepaliveMiddleware:
     ) -> tuple[ASGIApp, Stream, Receive, Send]:
         """Return what is to be called for a request, and with what; and its stream."""
         choice = self._only or self._routes.choose(scope)
-        if choice is None:
-            stream = Stream(self._around, choice, scope, receive, send)
-            stream.step_aside()
-        elif scope.get("method") == "HEAD":
-            stream = Stream(self._around, choice, scope, receive, send)
-        elif choice.bounded:
+        if choice is not None and choice.bounded and scope.get("method") != "HEAD":
             bounded = BoundedStream(self._around, choice, scope, receive, send)
             return partial(bounded.serve, self.app), bounded, bounded.receive, bounded.send
-        else:
-            stream = Stream(self._around, choice, scope, receive, send)
+        stream = Stream(self._around, choice, scope, receive, send)
+        if choice is None:
+            stream.step_aside()
+        elif scope.get("method") != "HEAD":
             return self.app, stream, stream.receive, stream.send
         return self.app, stream, receive, send
 

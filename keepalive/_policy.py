@@ -152,7 +152,7 @@ def placed_farewell(policy: Policy, media_type: str, placed: Placed) -> Last:
     if media_type == EVENT_STREAM:
         return policy.farewell, "event"
     farewell, boundary = policy.farewell, placed[1]
-    if farewell is not None and farewell.at == "event" != boundary:
+    if farewell is not None and (farewell.at, boundary) == ("event", "line"):
         farewell = None
     return farewell, boundary
 

@@ -614,19 +614,24 @@ def test_a_cancellation_from_outside_passes(backend, log, when):
     run(backend, main)
 
 
+def stuck(controller):
+    """Return an app that aborts its stream, and then stays for ever."""
+
+    async def app(scope, receive, send):
+        await send(start())
+        controller.abort()
+        await asyncio.sleep(10**6)
+
+    return app
+
+
 def test_the_task_is_not_left_cancelled():
     """asyncio counts who has cancelled a task; what comes behind must not be misled."""
 
     async def main():
         controller = AbortController()
-
-        async def app(scope, receive, send):
-            await send(start())
-            controller.abort()
-            await asyncio.sleep(10**6)
-
         world = World()
-        app = KeepaliveMiddleware(app, abort=controller.signal, drain=0)
+        app = KeepaliveMiddleware(stuck(controller), abort=controller.signal, drain=0)
         async with asyncio.timeout(100):
             await app(http(), world.receive, world.send)
             assert asyncio.current_task().cancelling() == 0
@@ -640,18 +645,12 @@ def test_a_task_that_was_cancelled_before_is_none_of_the_middlewares_business():
 
     async def main():
         controller = AbortController()
-
-        async def app(scope, receive, send):
-            await send(start())
-            controller.abort()
-            await asyncio.sleep(10**6)
-
         task = asyncio.current_task()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1)
         world = World()
-        app = KeepaliveMiddleware(app, abort=controller.signal, drain=0)
+        app = KeepaliveMiddleware(stuck(controller), abort=controller.signal, drain=0)
         await app(http(), world.receive, world.send)
         assert task.cancelling() == 1
         task.uncancel()
