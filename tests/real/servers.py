@@ -1,33 +1,22 @@
-"""Real servers, to be stopped: how each is started, asked, signalled and reaped.
+"""Real servers, to be stopped: which there are, how each is started, asked and signalled.
 
-Law: processes, sockets and conditions. Knows neither the app nor the middleware.
+Law: commands and signals. Knows neither the app nor the middleware.
 """
 
-import contextlib
-import errno
-import importlib.metadata
 import json
 import os
-import random
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import keepalive
+from real import parts
+from real.processes import Process
 
-TESTS: Final = Path(__file__).resolve().parent.parent
-EXAMPLES: Final = TESTS.parent / "docs" / "examples"
-PACKAGE: Final = Path(keepalive.__file__).parents[1]
-PATH: Final = os.pathsep.join(map(str, (TESTS, PACKAGE, EXAMPLES)))
 APP: Final = "real.ending_app:app"
-PATIENCE: Final = 20.0
 
 _HYPERCORN: Final = "import hypercorn_server as own, real.ending_app as it; own.run(it.app,"
 _DAPHNE: Final = "import daphne_server as own, real.ending_app as it; own.run(it.app,"
@@ -86,20 +75,12 @@ class Case:
 
     def missing(self) -> list[str]:
         """What is not installed."""
-        return [name for name in self.distributions if version(name) is None]
+        return parts.missing(*self.distributions)
 
     def command(self, port: int) -> list[str]:
         """Return the command that serves the app."""
         words = [part.format(port=port, loop=self.loop) for part in COMMANDS[self.server]]
         return [sys.executable, *words, *self.options]
-
-
-def version(distribution: str) -> str | None:
-    """Return what is installed; `None` for nothing."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def of(server: str, *options: str, **facts: Any) -> Case:
@@ -151,39 +132,8 @@ RELOAD: Final = of("uvicorn", "--reload")
 EVERY: Final = [*CASES, TWICE, RELOAD]
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
-
-
-class Ports:
-    """Ports that nobody has, below those the kernel gives to clients; none twice."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._given: set[int] = set()
-
-    def take(self) -> int:
-        """Return a free port."""
-        with self._lock:
-            while True:
-                port = random.randrange(12_000, 32_000)
-                if port not in self._given and self._is_free(port):
-                    self._given.add(port)
-                    return port
-
-    @staticmethod
-    def _is_free(port: int) -> bool:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
-
-
-class Server:
-    """A server in a process group of its own, with the app's journal.
+class Server(Process):
+    """A server with the app's journal.
 
     Args:
         case: Which, and how.
@@ -199,45 +149,12 @@ class Server:
         environ: dict[str, str] | None = None,
         command: Callable[[int], list[str]] | None = None,
     ) -> None:
-        self.folder = folder
         folder.mkdir(parents=True)
         (folder / "watched.py").touch()
-        self.port = PORTS.take()
-        self._log, self._journal = folder / "server.log", folder / "journal.jsonl"
-        own = {"JOURNAL": str(self._journal), "PYTHONPATH": PATH, "PYTHONUNBUFFERED": "1"}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                (command or case.command)(self.port),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=os.environ | own | (environ or {}),
-                start_new_session=True,
-            )
+        self._journal = folder / "journal.jsonl"
         self.told_at: float | None = None
-        self.gone_at: float | None = None
-        self._reaper = threading.Thread(target=self._reap)
-        self._reaper.start()
-        try:
-            wait_for(self._answers, f"{case.name}, see {self._log}")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _reap(self) -> None:
-        self.process.wait()
-        self.gone_at = time.monotonic()
-
-    def _answers(self) -> bool:
-        assert self.gone_at is None, f"the server has gone: {self.log}"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    @property
-    def log(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(errors="replace")
+        journal = {"JOURNAL": str(self._journal)}
+        super().__init__(case.name, command or case.command, folder, journal | (environ or {}))
 
     def journal(self, what: str = "", path: str | None = None) -> list[dict[str, Any]]:
         """Return what the app has written down; of one kind, of one path."""
@@ -255,25 +172,3 @@ class Server:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
-
-    def gone_within(self, seconds: float) -> bool:
-        """Wait for the main process to go; false if it does not."""
-        self._reaper.join(seconds)
-        return not self._reaper.is_alive()
-
-    def is_alone(self) -> bool:
-        """Whether the main process had the group to itself, when it has gone."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    def stop(self) -> None:
-        """Leave no process behind."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self._reaper.join()
-
-
-PORTS: Final = Ports()

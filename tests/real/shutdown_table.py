@@ -21,7 +21,7 @@ TESTS: Final = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
-from real import servers  # noqa: E402
+from real import parts, servers  # noqa: E402
 from real.ending_clients import CLEAN  # noqa: E402
 from real.servers import Case  # noqa: E402
 from real.stopping import KINDS, TOO_LONG, Result, measure, reloaded  # noqa: E402
@@ -186,13 +186,12 @@ def machine() -> Result:
         "anyio",
         *(name for case in servers.CASES for name in case.distributions),
     )
-    versions = {name: servers.version(name) for name in dict.fromkeys(names)}
     about = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
-    return about | {name: number for name, number in versions.items() if number is not None}
+    return about | parts.versions(*dict.fromkeys(names))
 
 
 def dumped(found: Result) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from real.ending_clients import OPEN, Reader
-from real.servers import Case, Server, wait_for
+from real.processes import wait_for
+from real.servers import Case, Server
 
 KINDS: Final = ("finishing", "feed", "blocked")
 COPIES: Final = 2

@@ -1,7 +1,6 @@
 """Servers that are told to stop with streams open: these end well, and then the servers."""
 
 import json
-import os
 import re
 import signal
 import sys
@@ -11,7 +10,9 @@ import pytest
 from real import shutdown_table
 from real.ending_app import DRAIN
 from real.ending_clients import CLEAN, CUT, OPEN, Reader
-from real.servers import CASES, EVERY, EXAMPLES, RELOAD, TWICE, Case, Server, of
+from real.parts import need
+from real.processes import EXAMPLES
+from real.servers import CASES, EVERY, RELOAD, TWICE, Case, Server, of
 from real.stopping import FAREWELL, KINDS, measure, reloaded
 
 pytestmark = pytest.mark.real
@@ -24,14 +25,6 @@ STEP = 1.0
 
 ALLOWANCE = 6.0
 """Seconds in which a server must be through with its own affairs, on a busy machine."""
-
-
-def is_installed(case: Case) -> bool:
-    """Skip what can't be run here; fail where everything must be."""
-    if missing := case.missing():
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"not installed: {', '.join(missing)}")
-    return True
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +50,7 @@ def run(case, folder):
 @pytest.fixture
 def found(measured: dict[Case, Future], case: Case):
     """What was found of a test's server."""
-    assert is_installed(case)
+    need(*case.distributions)
     return measured[case].result()
 
 
@@ -125,7 +118,7 @@ PROGRAMS = {
 def test_a_program_of_ones_own_runs_as_it_says(tmp_path, program, number):
     name, example, options = PROGRAMS[program]
     case = of(name, needs=("trio",) if "trio" in program else ())
-    assert is_installed(case)
+    need(*case.distributions)
 
     def command(port):
         words = options.format(port=port).split()
