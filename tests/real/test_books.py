@@ -78,10 +78,11 @@ def test_a_cell_is_held_against_what_is_found(book, monkeypatch):
         ("one", "second case"),
         ("two", "second case"),
     }
+    releases = f"pytest {pytest.__version__}, trio {trio.__version__}"
     assert book.table("some") == (
         "| client | release | first case | second case |\n"
         "| --- | --- | --- | --- |\n"
-        f"| one | pytest {pytest.__version__}, trio {trio.__version__} | invisible | harmful |\n"
+        f"| one | {releases} | invisible | harmful |\n"
         "| two |  |  | visible |\n"
     )
 
