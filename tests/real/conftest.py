@@ -1,8 +1,12 @@
-"""One uvicorn for each pair of HTTP parser and event loop, started when it is first needed."""
+"""What the tests share, each started when it is first needed: a uvicorn for each pair of HTTP
+parser and event loop, and a browser.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+from real import parts
+from real.browser import PARTS, Browser
 from real.clients import TESTS, Server
 
 FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
@@ -25,3 +29,11 @@ def server(running: Server) -> Iterator[Server]:
     """A running server, whose log says nothing bad of what the test did."""
     yield running
     assert running.new_complaints() == []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    parts.need(*PARTS)
+    running = Browser()
+    yield running
+    running.stop()
