@@ -1,0 +1,55 @@
+"""BlackSheep, with server-sent events and `StreamedContent`."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from blacksheep import Application, Request, Response, Router, StreamedContent, json
+from blacksheep.server.sse import ServerSentEventsResponse, TextServerSentEvent
+from real.frameworks.stage import (
+    EVENTS,
+    NDJSON,
+    OPTIONS,
+    RECORDS,
+    WHOLE,
+    attentive,
+    told,
+)
+
+from keepalive import KeepaliveMiddleware
+from keepalive._asgi import ASGIApp
+
+SSE_EVENTS = tuple(TextServerSentEvent(name) for name in EVENTS)
+
+
+async def lines() -> AsyncIterator[bytes]:
+    """Yield NDJSON."""
+    async for line in told(RECORDS):
+        yield line.encode()
+
+
+def app() -> Application:
+    """Return the app."""
+    made = Application(router=Router())  # the default one is shared
+
+    async def events() -> Response:
+        return ServerSentEventsResponse(partial(told, SSE_EVENTS))
+
+    async def listening(request: Request) -> Response:
+        return ServerSentEventsResponse(partial(attentive, SSE_EVENTS, request.scope))
+
+    async def records() -> Response:
+        return Response(200, content=StreamedContent(NDJSON.encode(), lines))
+
+    async def whole() -> Response:
+        return json(WHOLE)
+
+    made.router.add_get("/events", events)
+    made.router.add_get("/attentive", listening)
+    made.router.add_get("/records", records)
+    made.router.add_get("/whole", whole)
+    return made
+
+
+def variants() -> dict[str, ASGIApp]:
+    """Return the app plain and kept alive."""
+    return {"plain": app(), "kept": KeepaliveMiddleware(app(), **OPTIONS)}

@@ -1,0 +1,45 @@
+"""FastAPI, with Starlette's `StreamingResponse`."""
+
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.responses import StreamingResponse
+from real.frameworks.stage import (
+    EVENTS,
+    NDJSON,
+    OPTIONS,
+    RECORDS,
+    TOKEN,
+    WHOLE,
+    background,
+    told,
+)
+
+from keepalive import KeepaliveMiddleware
+from keepalive._asgi import ASGIApp
+
+
+def app() -> FastAPI:
+    """Return the app."""
+    api = FastAPI()
+
+    @api.get("/events")
+    async def events(tasks: BackgroundTasks) -> StreamingResponse:
+        tasks.add_task(background, TOKEN.get())
+        body = told(tuple(f"data: {name}\n\n" for name in EVENTS))
+        return StreamingResponse(body, media_type="text/event-stream")
+
+    @api.get("/records")
+    async def records() -> StreamingResponse:
+        return StreamingResponse(told(RECORDS), media_type=NDJSON)
+
+    @api.get("/whole")
+    async def whole() -> dict[str, str]:
+        return WHOLE
+
+    return api
+
+
+def variants() -> dict[str, ASGIApp]:
+    """Return the app plain and kept alive."""
+    kept = app()
+    kept.add_middleware(KeepaliveMiddleware, **OPTIONS)
+    return {"plain": app(), "kept": kept}

@@ -1,0 +1,55 @@
+"""FastAPI's native streams: `EventSourceResponse`, and JSON lines by default."""
+
+import json
+from collections.abc import AsyncIterable
+
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel
+from real.frameworks.stage import (
+    EVENTS,
+    OPTIONS,
+    RECORDS,
+    TOKEN,
+    WHOLE,
+    background,
+    told,
+)
+
+from keepalive import KeepaliveMiddleware
+from keepalive._asgi import ASGIApp
+
+
+class Record(BaseModel):
+    """One of the records."""
+
+    n: int
+
+
+def app() -> FastAPI:
+    """Return the app."""
+    api = FastAPI()
+
+    @api.get("/events", response_class=EventSourceResponse)
+    async def events(tasks: BackgroundTasks) -> AsyncIterable[str]:
+        tasks.add_task(background, TOKEN.get())
+        async for name in told(EVENTS):
+            yield name
+
+    @api.get("/records")
+    async def records() -> AsyncIterable[Record]:
+        async for line in told(RECORDS):
+            yield Record(**json.loads(line))
+
+    @api.get("/whole")
+    async def whole() -> dict[str, str]:
+        return WHOLE
+
+    return api
+
+
+def variants() -> dict[str, ASGIApp]:
+    """Return the app plain and kept alive."""
+    kept = app()
+    kept.add_middleware(KeepaliveMiddleware, **OPTIONS)
+    return {"plain": app(), "kept": kept}
