@@ -32,9 +32,9 @@ TOTAL: Final = 3.0
 """Seconds that they allow for a whole response in the mode `total`."""
 
 USUAL: Final = "usual"
-MODES: Final = (USUAL, "limit", "total", "compression", "spared")
+MODES: Final = (USUAL, "limit", "total", "compression", "spared", "watching")
 """With the program's own limits; with a short limit on silence, and on the whole response;
-with everything compressed, and with everything but event streams."""
+with everything compressed, and with everything but event streams; with an eye on clients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +78,17 @@ class Proxy:
             file.write_text(self.told(mode, folder, port, app), encoding="utf-8")
             words = {"FILE": str(file), "FOLDER": str(folder), "FRONT": f"127.0.0.1:{port}"}
             line = [words.get(word, word) for word in self.command.split()]
-            path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-            return [shutil.which(line[0], path=path) or line[0], *line[1:]]
+            return [found(line[0]), *line[1:]]
 
         own = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(folder))
         with running(f"{self.name} ({mode})", command, folder, own) as process:
             yield process
+
+
+def found(program: str) -> str:
+    """Return a program's path; some are where only root looks for them."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return shutil.which(program, path=path) or program
 
 
 def _lines(text: str, mode: str) -> Iterator[str]:
@@ -162,6 +167,8 @@ defaults
     # limit
     timeout client 2s
     timeout server 2s
+    # watching
+    option abortonclose
 
 frontend web
     bind 127.0.0.1:8080

@@ -237,7 +237,9 @@ def until_it_is_left(variant: str) -> Callable[[Site], Seen]:
             wait_for(lambda: made.body, "the first event")
             site.settle()
             made.leave()
-            return Seen(made, {**behind.journal(), "left": is_told(behind)})
+            if is_told(behind) and variant != "plain":
+                wait_for(lambda: behind.journal()["reason"], "the end of the stream")
+            return Seen(made, behind.journal())
 
     return read
 
@@ -273,6 +275,7 @@ READINGS: Final = {
     "gate, kept": (USUAL, with_its_end_held("kept", "gated", "identity", FIRST, PING)),
     "left, plain": (USUAL, until_it_is_left("plain")),
     "left, kept": (USUAL, until_it_is_left("kept")),
+    "left, watched": ("watching", until_it_is_left("plain")),
     "spared": ("spared", with_its_end_held("kept", "long", "gzip", LONG, PING)),
     "spared text": ("spared", with_its_end_held("plain", "whole", "gzip")),
     "total, kept": ("total", to_its_end("kept", "endless")),

@@ -1,6 +1,7 @@
 """Proxies with a short limit on silence: what they do to streams, and what pings help."""
 
 import re
+import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from real.books import BOOKS, DOCS
 from real.clients import complaints, split_pings
 from real.parts import missing, need
 from real.processes import Process, running
-from real.proxies import LIMIT, NGINX, NGINX_10, PROXIES, TOTAL, Proxy, of_mode
+from real.proxies import LIMIT, NGINX, NGINX_10, PROXIES, TOTAL, VARNISH, Proxy, found, of_mode
 from real.proxy_app import (
     FIRST,
     LAST,
@@ -47,6 +48,7 @@ NOTICED, UNNOTICED = "noticed", "not noticed"
 
 EVERY = pytest.mark.parametrize("name", PROXIES)
 SPARING = pytest.mark.parametrize("name", of_mode("spared"))
+WATCHING = pytest.mark.parametrize("name", of_mode("watching"))
 BOUNDED = pytest.mark.parametrize("name", of_mode("total"))
 
 
@@ -69,7 +71,7 @@ Measured = dict[tuple[str, str], Future[Seen]]
 def measured(tmp_path_factory: pytest.TempPathFactory):
     """All streams through all proxies that are here, at the same time."""
     folder = tmp_path_factory.mktemp("proxies")
-    found: Measured = {}
+    streams: Measured = {}
     with running("uvicorn", uvicorn, folder / "app") as app, ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=200) as pool:
             for number, proxy in enumerate(PROXIES.values()):
@@ -80,10 +82,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory):
                     site = pool.submit(site_of, stack, proxy, mode, place, app)
                     for name, (where, read) in READINGS.items():
                         if where == mode:
-                            found[name, proxy.name] = pool.submit(
+                            streams[name, proxy.name] = pool.submit(
                                 lambda read=read, site=site: read(site.result())
                             )
-            yield found
+            yield streams
         assert complaints(app.log) == []
 
 
@@ -238,9 +240,17 @@ def test_whoever_holds_streams_back_has_a_way_to_spare_them():
 def test_a_clients_leaving_is_noticed(seen, name):
     plain, kept = seen("left, plain").journal, seen("left, kept").journal
     assert kept["left"]
+    assert kept["reason"] == "disconnected"
+    assert kept["pings"] < PINGS
     words = {True: NOTICED, False: UNNOTICED}
     hold("leaving", name, "silent, without the middleware", words[plain["left"]])
     hold("leaving", name, "silent, with it", words[kept["left"]])
+
+
+@WATCHING
+def test_a_proxy_that_is_told_to_watch_its_clients(seen, name):
+    assert not seen("left, plain").journal["left"]
+    assert seen("left, watched").journal["left"]
 
 
 @BOUNDED
@@ -252,6 +262,15 @@ def test_no_ping_helps_against_a_limit_on_the_whole_response(seen, name):
     assert mortal.journal["reason"] == "max_lifetime"
     hold("total", name, "pings", fate(kept.made, FIRST))
     hold("total", name, "pings, and a shorter `max_lifetime`", fate(mortal.made, FIRST))
+
+
+def test_varnish_names_its_own_limits():
+    need(VARNISH.program)
+    command = [found("varnishd"), "-x", "parameter"]
+    named = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    limits = dict(re.findall(r"^(\w+)\n~+\n.*\n\t\* Default: ([\d.]+)$", named, re.MULTILINE))
+    assert float(limits["first_byte_timeout"]) == float(limits["between_bytes_timeout"]) == 60
+    assert float(limits["send_timeout"]) == 600
 
 
 @pytest.mark.parametrize(
