@@ -1,6 +1,7 @@
 """The examples of the documentation, each under uvicorn: their events, and their pings."""
 
 import ast
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,7 +109,29 @@ def connection(example):
     example.server.process.wait(20)
 
 
-READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection)
+def numbers(body):
+    return [int(number) for number in re.findall(rb"^id: (\d+)$", body, re.MULTILINE)]
+
+
+def watchdog(example):
+    """Its page is tried in a browser, elsewhere."""
+    ping = b"event: ping\ndata: %g\n\n" % interval_of("watchdog")
+    body = example.read("/events?steps=2&")
+    assert body.startswith(ping)
+    newest, following = numbers(split_pings(body, ping)[0])
+    assert following == newest + 1
+    missed = example.read(f"/events?steps=3&last={newest - 3}&")
+    assert numbers(split_pings(missed, ping)[0]) == [newest - 2, newest - 1, newest]
+    for path, text in [("/", "/watchdog.js"), ("/watchdog.js", "EventSource")]:
+        assert text in httpx.get(example.server.url(path)).text
+    with exchange(example.server, "/events?silence=3600") as made:
+        made.read_until(ping)
+        example.server.process.send_signal(signal.SIGINT)
+        assert len(numbers(split_pings(made.read(), ping)[0])) == 1
+    example.server.process.wait(20)
+
+
+READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection, watchdog)
 READERS = {read.__name__: read for read in READ}
 ELSEWHERE = {"hypercorn_server", "daphne_server"}  # with the servers that are told to stop
 
