@@ -90,12 +90,22 @@ CASES: Final = (
     Case(name="sanic", title="Sanic", parts=("sanic",), opening=0, notices=NEVER),
     Case(
         name="mcp",
-        title="MCP Python SDK",
+        title=f"MCP Python SDK, protocol {mcp_client.VERSION}",
         parts=("mcp", "starlette"),
         items=1,
         notices=NEVER,
         background=False,
         records=False,
         ask=mcp_client.ask,
+    ),
+    Case(
+        name="mcp",
+        title=f"MCP Python SDK, protocol {mcp_client.NEWER}",
+        parts=("mcp", "starlette"),
+        opening=0,
+        items=1,
+        background=False,
+        records=False,
+        ask=mcp_client.ask_without_session,
     ),
 )

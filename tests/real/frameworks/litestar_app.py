@@ -15,6 +15,7 @@ from real.frameworks.stage import (
     RECORDS,
     TOKEN,
     WHOLE,
+    Probe,
     background,
     told,
 )
@@ -60,6 +61,7 @@ def variants() -> dict[str, ASGIApp]:
     return {
         "plain": app(),
         "kept": app(keep),
+        "probed": app(DefineMiddleware(Probe)),
         "gzip-alone": app(compression_config=config),
         "gzip-inside": app(keep_by_route, compression_config=config),
         "gzip-outside": app(

@@ -11,6 +11,7 @@ from real.frameworks.reading import Reading, Served
 
 PATH: Final = "/mcp"
 VERSION: Final = "2025-06-18"
+NEWER: Final = "2026-07-28"
 HEADERS: Final = {
     "Accept": "application/json, text/event-stream",
     "Content-Type": "application/json",
@@ -44,10 +45,27 @@ def ask(server: Served, variant: str, path: str) -> Reading:
     if path == "/whole":
         ready = message("notifications/initialized")
         return Reading(server, variant, PATH, headers, ready, token)
-    arguments = {"token": token}
-    call = message(
-        "tools/call", 2, name="slow", arguments=arguments, _meta={"progressToken": 1}
-    )
+    meta = {"progressToken": 1}
+    call = message("tools/call", 2, name="slow", arguments={"token": token}, _meta=meta)
+    return Reading(server, variant, PATH, headers, call, token)
+
+
+def ask_without_session(server: Served, variant: str, path: str) -> Reading:
+    """Ask for the same by the newer protocol, which has no sessions."""
+    headers, token = HEADERS | {"Mcp-Protocol-Version": NEWER}, uuid.uuid4().hex
+    if path == "/whole":
+        headers |= {"Mcp-Method": "notifications/cancelled"}
+        note = message("notifications/cancelled", requestId=1)
+        return Reading(server, variant, PATH, headers, note, token)
+    headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "slow"}
+    own = "io.modelcontextprotocol/"
+    meta = {
+        "progressToken": 1,
+        f"{own}protocolVersion": NEWER,
+        f"{own}clientInfo": {"name": "tests", "version": "0"},
+        f"{own}clientCapabilities": {},
+    }
+    call = message("tools/call", 2, name="slow", arguments={"token": token}, _meta=meta)
     return Reading(server, variant, PATH, headers, call, token)
 
 

@@ -24,10 +24,11 @@ LULL: Final = 3 * INTERVAL
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of one request."""
+    """What came of one request; `raw` as it came, `body` decompressed."""
 
     status: int
     headers: dict[str, str]
+    raw: bytes
     body: bytes
     app_bytes: bytes
     pings: int
@@ -41,8 +42,15 @@ class Taken:
 def taken(made: Reading) -> Taken:
     """Return what has come."""
     facts = made.server.facts(made.token)
-    response = made.response
-    return Taken(response.status, made.headers, made.body, made.app_bytes, made.pings, facts)
+    return Taken(
+        status=made.response.status,
+        headers=made.headers,
+        raw=bytes(made.raw),
+        body=made.body,
+        app_bytes=made.app_bytes,
+        pings=made.pings,
+        facts=facts,
+    )
 
 
 def keep_silent(case: Case, made: Reading, variant: str, number: int) -> None:

@@ -40,7 +40,9 @@ def app() -> Quart:
 
 
 def variants() -> dict[str, ASGIApp]:
-    """Return the app plain and kept alive."""
-    plain, kept = app(), app()
-    kept.asgi_app = KeepaliveMiddleware(kept.asgi_app, **OPTIONS)
-    return {"plain": plain, "kept": kept}
+    """Return the app plain and kept alive, and with little time for a response."""
+    apps = {name: app() for name in ("plain", "kept", "hurried")}
+    for name in ("kept", "hurried"):
+        apps[name].asgi_app = KeepaliveMiddleware(apps[name].asgi_app, **OPTIONS)
+    apps["hurried"].config["RESPONSE_TIMEOUT"] = 0.5
+    return {**apps}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from keepalive import Ping, PingSent, StreamEnded, StreamStarted, stream
-from keepalive._asgi import Scope
+from keepalive._asgi import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
 
@@ -108,6 +108,18 @@ async def attentive(items: tuple[T, ...], scope: Scope) -> AsyncIterator[T]:
             yield found
     finally:
         stopping.cancel()
+
+
+class Probe:
+    """A middleware that writes down what it is called with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        note("scope", "probe", type=scope["type"])
+        await self.app(scope, receive, send)
 
 
 def background_gate(token: str) -> str:

@@ -9,6 +9,7 @@ from real.frameworks.stage import (
     RECORDS,
     TOKEN,
     WHOLE,
+    Probe,
     background,
     told,
 )
@@ -21,8 +22,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette_compress import CompressMiddleware
 
-from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive import KeepaliveMiddleware, Ping
+from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
 
 SSE = "text/event-stream"
 
@@ -44,18 +45,33 @@ async def whole(_: Request) -> JSONResponse:
     return JSONResponse(WHOLE)
 
 
-def app(*middleware: Middleware) -> Starlette:
-    """Return the app with middlewares around it, the first outermost."""
+def app(*layers: Middleware) -> Starlette:
+    """Return the app with middlewares around it, each outside of those before it."""
     endpoints = (events, records, whole)
-    routes = [Route(f"/{each.__name__}", each) for each in endpoints]
-    return Starlette(routes=routes, middleware=list(middleware))
+    made = Starlette(routes=[Route(f"/{each.__name__}", each) for each in endpoints])
+    for layer in layers:
+        made.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+    return made
+
+
+def blind(inner: ASGIApp) -> ASGIApp:
+    """Ping as the package must not: behind each part of a body, compressed or not."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and message.get("more_body"):
+                await send({**message, "body": Ping.event().payload})
+
+        await inner(scope, receive, sending)
+
+    return served
 
 
 def variants() -> dict[str, ASGIApp]:
     """Return the app plain, kept alive, and with compression on either side of that."""
-    kept = app()
-    kept.add_middleware(KeepaliveMiddleware, **OPTIONS)
-    keep = Middleware(
+    keep = Middleware(KeepaliveMiddleware, **OPTIONS)
+    by_route = Middleware(
         KeepaliveMiddleware,
         **OPTIONS,
         routes={"/events": OPTIONS["interval"], "/records": OPTIONS["interval"]},
@@ -69,7 +85,9 @@ def variants() -> dict[str, ASGIApp]:
     for name, compress in compressors.items():
         stacks |= {
             f"{name}-alone": app(compress),
-            f"{name}-outside": app(compress, keep),
-            f"{name}-inside": app(keep, compress),
+            f"{name}-outside": app(by_route, compress),
+            f"{name}-inside": app(compress, by_route),
         }
-    return {"plain": app(), "kept": kept, **stacks}
+    stacks["gzip-blind"] = blind(app(compressors["gzip"]))
+    stacks["probed"] = app(Middleware(Probe))
+    return {"plain": app(), "kept": app(keep), **stacks}

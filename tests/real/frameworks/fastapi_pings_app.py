@@ -1,0 +1,23 @@
+"""FastAPI's native streams, whose own pings come sooner here than after 15 seconds.
+
+That is a constant of FastAPI's and no setting; it is replaced in this process, for the tests
+not to wait so long.
+"""
+
+import fastapi.routing
+from real.frameworks.fastapi_native_app import app
+from real.frameworks.stage import OPTIONS
+
+from keepalive import KeepaliveMiddleware
+from keepalive._asgi import ASGIApp
+
+PING = 0.25
+
+
+def variants() -> dict[str, ASGIApp]:
+    """Return the app kept alive, at shorter and at longer intervals than its own."""
+    fastapi.routing._PING_INTERVAL = PING
+    kept, rarely = app(), app()
+    kept.add_middleware(KeepaliveMiddleware, **OPTIONS)
+    rarely.add_middleware(KeepaliveMiddleware, **(OPTIONS | {"interval": 5.0}))
+    return {"kept": kept, "rarely": rarely}
