@@ -1,0 +1,254 @@
+"""The clients that pings are tried with, and what is promised of them.
+
+Law: rows of tables. Starts nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from real.pings import HARMFUL, INVISIBLE, LISTENED_FOR, LOGGED, TITLES, VISIBLE
+from real.readings import CUT, GOES_ON, Case, Client, Family, Timer, cases, node, python
+
+SSE: Final = python("sse", "httpx-sse", "aiohttp", "aiohttp-sse-client2", "aiosseclient")
+OPENAI: Final = python("openai_sdk", "openai")
+ANTHROPIC: Final = python("anthropic_sdk", "anthropic")
+MCP: Final = python("mcp_sdk", "mcp", app="mcp_app")
+NODE: Final = node("sse", "eventsource", "eventsource-parser", "undici")
+VERCEL: Final = node(
+    "ai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "@ai-sdk/anthropic"
+)
+
+RECORDS: Final = (
+    Case("newline", "records", "newline"),
+    Case("one space", "records", "space"),
+    Case("one space, a record follows", "records-first", "space"),
+    Case("space and newline", "records", "space-newline"),
+    Case("`{}` and newline", "records", "record"),
+)
+ANTHROPIC_CASES: Final = (
+    *cases("anthropic"),
+    Case('`event: ping`, `{"type": "ping"}`', "anthropic", "typed"),
+)
+
+
+def _streams(
+    family: Family, protocol: str, suits: str, *rows: tuple[str, str, str]
+) -> tuple[Client, ...]:
+    """Return clients of event streams.
+
+    Args:
+        family: Where they are read.
+        protocol: What they read.
+        suits: The ping that the twin is tried with.
+        rows: The name in the table, the reader, and what is tried.
+    """
+    held = Case(TITLES[suits], protocol, suits)
+    tried = ANTHROPIC_CASES if protocol == "anthropic" else cases(protocol)
+    return tuple(
+        Client(row, family, reader, tuple(used.split()), tried, held)
+        for row, reader, used in rows
+    )
+
+
+def _sources(*rows: tuple[str, str, str]) -> tuple[Client, ...]:
+    """Return clients that hand events to listeners, by the names of the events."""
+    held = Case(TITLES["event"], "sse", "event")
+    return tuple(
+        Client(row, NODE, reader, (used,), cases("sse"), held, f"{reader}-listening")
+        for row, reader, used in rows
+    )
+
+
+def _records(family: Family, *rows: tuple[str, str, str]) -> tuple[Client, ...]:
+    """Return readers of NDJSON."""
+    return tuple(
+        Client(row, family, reader, (used,), RECORDS, RECORDS[2]) for row, reader, used in rows
+    )
+
+
+TABLES: Final[dict[str, tuple[Client, ...]]] = {
+    "sse": (
+        *_streams(
+            SSE,
+            "sse",
+            "comment",
+            ("httpx-sse", "httpx-sse", "httpx-sse"),
+            ("httpx-sse, async", "httpx-sse-async", "httpx-sse"),
+            ("aiohttp-sse-client2", "aiohttp-sse-client2", "aiohttp-sse-client2"),
+            ("aiosseclient", "aiosseclient", "aiosseclient"),
+        ),
+        *_sources(
+            ("`EventSource` of npm's eventsource", "eventsource", "npm:eventsource"),
+            ("`EventSource` of undici", "undici-eventsource", "npm:undici"),
+        ),
+        *_streams(
+            NODE,
+            "sse",
+            "comment",
+            ("eventsource-parser, `createParser`", "parser", "npm:eventsource-parser"),
+            ("eventsource-parser, a stream", "parser-stream", "npm:eventsource-parser"),
+        ),
+    ),
+    "openai": (
+        *_streams(
+            OPENAI,
+            "chat",
+            "comment",
+            ("Python, chat", "chat", "openai"),
+            ("Python, chat, async", "chat-async", "openai"),
+            ("Python, chat, `stream()`", "chat-helper", "openai"),
+        ),
+        *_streams(
+            OPENAI,
+            "responses",
+            "comment",
+            ("Python, responses", "responses", "openai"),
+            ("Python, responses, `stream()`", "responses-helper", "openai"),
+        ),
+        *_streams(
+            VERCEL,
+            "chat",
+            "comment",
+            ("Vercel AI SDK, chat", "openai-chat", "npm:ai npm:@ai-sdk/openai"),
+            (
+                "Vercel AI SDK, compatible",
+                "openai-compatible",
+                "npm:ai npm:@ai-sdk/openai-compatible",
+            ),
+        ),
+        *_streams(
+            VERCEL,
+            "responses",
+            "comment",
+            ("Vercel AI SDK, responses", "openai-responses", "npm:ai npm:@ai-sdk/openai"),
+        ),
+    ),
+    "anthropic": (
+        *_streams(
+            ANTHROPIC,
+            "anthropic",
+            "event",
+            ("Python, `create()`", "messages", "anthropic"),
+            ("Python, `create()`, async", "messages-async", "anthropic"),
+            ("Python, `stream()`", "helper", "anthropic"),
+        ),
+        *_streams(
+            VERCEL,
+            "anthropic",
+            "comment",
+            ("Vercel AI SDK", "anthropic", "npm:ai npm:@ai-sdk/anthropic"),
+        ),
+    ),
+    "mcp": (
+        *_streams(
+            MCP,
+            "mcp",
+            "comment",
+            ("streamable HTTP", "http", "mcp"),
+            ("streamable HTTP, with a session", "http-session", "mcp"),
+        ),
+        # No twin: what is broken in its first event leaves this client waiting.
+        Client("SSE, the older transport", MCP, "sse", ("mcp",), cases("sse")),
+    ),
+    "ui": _streams(
+        VERCEL,
+        "ui",
+        "comment",
+        ("`DefaultChatTransport`", "ui-chunks", "npm:ai"),
+        ("`readUIMessageStream`", "ui-messages", "npm:ai"),
+    ),
+    "by-hand": (
+        *_streams(
+            SSE,
+            "chat",
+            "comment",
+            ("aiohttp, lines that begin with `data: `", "lines-checked", "aiohttp"),
+        ),
+        *_streams(SSE, "chat", "blank", ("aiohttp, any line", "lines-unchecked", "aiohttp")),
+        *_streams(
+            SSE, "chat", "event", ("aiohttp, split on a blank line", "split", "aiohttp")
+        ),
+        *_streams(
+            NODE,
+            "chat",
+            "comment",
+            ("undici, lines that begin with `data: `", "lines-checked", "npm:undici"),
+        ),
+        *_streams(
+            NODE, "chat", "event", ("undici, split on a blank line", "split", "npm:undici")
+        ),
+    ),
+    "ndjson": (
+        *_records(
+            SSE,
+            ("aiohttp, each line", "aiohttp-records", "aiohttp"),
+            ("httpx, `iter_lines`", "httpx-records", "httpx"),
+            ("httpx, `iter_lines`, not the empty ones", "httpx-records-checked", "httpx"),
+        ),
+        *_records(
+            NODE,
+            ("undici, split on newline", "records", "npm:undici"),
+            ("undici, split on newline, not the empty ones", "records-checked", "npm:undici"),
+        ),
+    ),
+}
+
+
+def _timers(kept: str, *rows: tuple[Family, str, str, str, str]) -> tuple[Timer, ...]:
+    """Return timers, of each one's family, protocol, name, reader, and part."""
+    return tuple(
+        Timer(row, family, reader, (used,), Case("", protocol, "comment"), kept)
+        for family, protocol, row, reader, used in rows
+    )
+
+
+TIMERS: Final = {
+    GOES_ON: _timers(
+        "waiting",
+        (SSE, "sse", "httpx, `timeout`", "httpx-timer", "httpx"),
+        (SSE, "sse", "aiohttp, `sock_read`", "aiohttp-timer", "aiohttp"),
+        (OPENAI, "chat", "openai, `timeout`", "timer", "openai"),
+        (ANTHROPIC, "anthropic", "anthropic, `timeout`", "timer", "anthropic"),
+        (NODE, "sse", "undici, `bodyTimeout`", "timer", "npm:undici"),
+    ),
+    CUT: _timers(
+        "endless",
+        (MCP, "mcp", "mcp, `read_timeout_seconds`", "timer", "mcp"),
+        (VERCEL, "chat", "Vercel AI SDK, `chunkMs`", "timer", "npm:ai"),
+    ),
+}
+"""By what becomes of their streams with pings; without, all are cut."""
+
+_TEXT: Final = ("Hello", ", world")
+MARKS: Final = {
+    **dict.fromkeys(TABLES, _TEXT),
+    "sse": ("one", "lines", "three"),
+    "mcp": ("counted",),
+    "ndjson": ("two words",),
+}
+"""What a client must have got of a stream without pings, by table."""
+
+_JSON: Final = {"comment": INVISIBLE, "event": HARMFUL}
+_PROMISED: Final = {
+    ("openai", OPENAI): _JSON,
+    ("openai", VERCEL): _JSON,
+    ("anthropic", ANTHROPIC): {"comment": INVISIBLE, "event": INVISIBLE, "typed": INVISIBLE},
+    ("anthropic", VERCEL): {**_JSON, "typed": INVISIBLE},
+    ("mcp", MCP): {"comment": INVISIBLE, "event": LOGGED},
+    ("ui", VERCEL): _JSON,
+}
+
+
+def promises(*families: Family) -> Iterator[tuple[Client, Case, str]]:
+    """Return what the README promises: a client, a case, and what the client makes of it."""
+    for table, rows in TABLES.items():
+        for client in rows:
+            said = _PROMISED.get((table, client.family), {})
+            if table == "sse":
+                heard = LISTENED_FOR if client.listener else VISIBLE
+                said = {"comment": INVISIBLE, "event": heard}
+            if client.reader == "split":
+                said = {"event": INVISIBLE, "comment": HARMFUL}
+            if client.family in families:
+                tried = {case.ping: case for case in client.cases}
+                yield from ((client, tried[ping], word) for ping, word in said.items())

@@ -1,0 +1,52 @@
+// The Vercel AI SDK: its providers, and the stream that its pages read.
+//
+// Law: readers; each hands over what a user's code would get. Judges nothing.
+
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { DefaultChatTransport, readUIMessageStream, streamText } from "ai";
+
+const LIMIT = 1500; // milliseconds; the LIMIT of protocols.py
+
+// What a user's code gets of a text; an error is one of its parts, and thrown here.
+async function text(model, say, timeout = undefined) {
+  const result = streamText({ model, prompt: "hello", maxRetries: 0, timeout, onError: () => {} });
+  for await (const part of result.fullStream) {
+    if (part.type === "error") throw part.error;
+    if (part.type === "abort") throw new Error(`aborted: ${part.reason}`);
+    say([part.type, part.text ?? part.finishReason ?? null]);
+  }
+}
+
+const options = { apiKey: "none" };
+const chat = (url) => createOpenAI({ ...options, baseURL: url }).chat("m");
+
+function transport(url) {
+  const messages = [{ id: "1", role: "user", parts: [{ type: "text", text: "hello" }] }];
+  const made = new DefaultChatTransport({ api: url });
+  return made.sendMessages({ chatId: "1", messages, trigger: "submit-message" });
+}
+
+async function uiChunks(url, say) {
+  for await (const chunk of await transport(url)) {
+    if (chunk.type === "error") throw new Error(chunk.errorText);
+    say(chunk);
+  }
+}
+
+async function uiMessages(url, say) {
+  const stream = await transport(url);
+  for await (const { parts } of readUIMessageStream({ stream, terminateOnError: true })) say(structuredClone(parts));
+}
+
+export const readers = {
+  "openai-chat": (url, say) => text(chat(url), say),
+  "openai-responses": (url, say) => text(createOpenAI({ ...options, baseURL: url }).responses("m"), say),
+  "openai-compatible": (url, say) =>
+    text(createOpenAICompatible({ ...options, name: "own", baseURL: url }).chatModel("m"), say),
+  anthropic: (url, say) => text(createAnthropic({ ...options, baseURL: url })("m"), say),
+  "ui-chunks": uiChunks,
+  "ui-messages": uiMessages,
+  timer: (url, say) => text(chat(url), say, { chunkMs: LIMIT }),
+};
