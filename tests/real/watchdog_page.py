@@ -61,6 +61,11 @@ class Page:
     def states(self) -> list[str]:
         return [entry["state"] for entry in self.history]
 
+    @property
+    def reasons(self) -> list[str]:
+        """Why its connections were lost, one after another."""
+        return [entry["reason"] for entry in self.history if entry["state"] == "lost"]
+
     def assert_no_event_is_missing(self) -> None:
         """None is lost, none is there twice, and they are in order."""
         ids = self.tab.evaluate("[...events.children].map((item) => Number(item.dataset.id))")
