@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case(SSE_STARLETTE, LONGER, "rarely", "/events?ping=0.05", ITS_ALONE),
-    Case(SSE_STARLETTE, SHORTER, "kept", "/events?ping=0.25", BETWEEN),
+    Case(SSE_STARLETTE, SHORTER, "kept", "/events?ping=0.16", BETWEEN),
     Case(SSE_STARLETTE, OFF, "kept", "/events?ping=0", OURS_ALONE),
     Case(FASTAPI, LONGER, "rarely", "/events", ITS_ALONE),
     Case(FASTAPI, SHORTER, "kept", "/events", BETWEEN),

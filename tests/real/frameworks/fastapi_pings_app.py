@@ -11,7 +11,7 @@ from real.frameworks.stage import OPTIONS
 from keepalive import KeepaliveMiddleware
 from keepalive._asgi import ASGIApp
 
-PING = 0.25
+PING = 0.16
 
 
 def variants() -> dict[str, ASGIApp]:
