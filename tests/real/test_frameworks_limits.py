@@ -55,4 +55,8 @@ def test_litestars_middlewares_see_no_lifespan(serve, name, parts, sees):
     with closing(Reading(server, "probed", "/whole")) as made:
         made.read()
         server.wait(made.token, "call over")
-    assert {fact["type"] for fact in server.of("probe", "scope")} == sees
+    found = {
+        place: {fact["type"] for fact in server.of(place, "scope")}
+        for place in ("inside", "outside")
+    }
+    assert found == {"inside": sees, "outside": {"lifespan", "http"}}

@@ -61,7 +61,7 @@ def variants() -> dict[str, ASGIApp]:
     return {
         "plain": app(),
         "kept": app(keep),
-        "probed": app(DefineMiddleware(Probe)),
+        "probed": Probe(app(DefineMiddleware(Probe)), "outside"),
         "gzip-alone": app(compression_config=config),
         "gzip-inside": app(keep_by_route, compression_config=config),
         "gzip-outside": app(

@@ -113,12 +113,13 @@ async def attentive(items: tuple[T, ...], scope: Scope) -> AsyncIterator[T]:
 class Probe:
     """A middleware that writes down what it is called with."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, place: str = "inside") -> None:
         self.app = app
+        self.place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        note("scope", "probe", type=scope["type"])
+        note("scope", self.place, type=scope["type"])
         await self.app(scope, receive, send)
 
 

@@ -89,5 +89,5 @@ def variants() -> dict[str, ASGIApp]:
             f"{name}-inside": app(compress, by_route),
         }
     stacks["gzip-blind"] = blind(app(compressors["gzip"]))
-    stacks["probed"] = app(Middleware(Probe))
+    stacks["probed"] = Probe(app(Middleware(Probe)), "outside")
     return {"plain": app(), "kept": app(keep), **stacks}
