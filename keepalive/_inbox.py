@@ -12,11 +12,19 @@ from typing import Final
 
 import anyio
 
-from ._asgi import DISCONNECT, REQUEST, Message, Receive
+from ._asgi import DISCONNECT, REQUEST, Message, Receive, Scope
 from ._backend import Cancel, Loop
 
 MOST_AHEAD: Final = 3
 """Messages kept for an app that asks for none."""
+
+
+def body_size(scope: Scope) -> int | None:
+    """Return how long a request's body is, if its head tells."""
+    for name, value in scope.get("headers", ()):
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return None
 
 
 class _Mail:
@@ -55,6 +63,10 @@ class Inbox:
 
     def on_disconnect(self) -> None:
         """Hear that the client has left; for those who inherit."""
+
+    def goes_on(self, message: Message) -> bool:
+        """Whether more of the request's body is to come; those who inherit may know better."""
+        return bool(message.get("more_body", False))
 
     async def receive(self) -> Message:
         """Give the app its next message: the app's own `receive`."""
@@ -100,8 +112,7 @@ class Inbox:
     def read_ahead(self, loop: Loop, context: Context) -> None:
         """Listen for the disconnect in the app's place; keep what else comes for the app.
 
-        Never goes on behind a message that has `more_body`: the pace of an upload is the
-        app's.
+        Never goes on while more of the body is to come: the pace of an upload is the app's.
         """
         self._reading = True  # from now on, and not from the task's first step
         self._open_mail().cancel = loop.spawn(self._read, context, self._has_read)
@@ -140,7 +151,7 @@ class Inbox:
     def _learn(self, message: Message) -> None:
         kind = message.get("type")
         if kind == REQUEST:
-            self._more_body = bool(message.get("more_body", False))
+            self._more_body = self.goes_on(message)
         elif kind == DISCONNECT and not self.gone:
             self.gone = True
             self.on_disconnect()

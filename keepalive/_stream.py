@@ -13,7 +13,7 @@ from ._abort import AbortController, AbortSignal
 from ._asgi import BODY, START, Message, Receive, Scope, Send
 from ._calls import Calls
 from ._head import judge, may_be_stream, readable, with_anti_buffering
-from ._inbox import Inbox
+from ._inbox import Inbox, body_size
 from ._observe import (
     Observer,
     PingSent,
@@ -205,6 +205,14 @@ class Stream(Inbox):
             self.end(StopReason.DISCONNECTED)
             if self._pulse is not None:
                 self._pulse.cancel()  # some servers block what is sent to a client that left
+
+    @override
+    def goes_on(self, message: Message) -> bool:
+        if not Inbox.goes_on(self, message):
+            return False
+        # Some servers tell the end of a body, however small, in a message of its own.
+        size = body_size(self._scope)
+        return size is None or len(message.get("body", b"")) < size
 
     def pinged(self, payload: bytes) -> None:
         """Take note of a ping."""

@@ -130,6 +130,32 @@ def test_a_post_that_nobody_reads_is_watched_all_the_same(backend):
     assert (world.ended.reason, world.ended.duration) == (StopReason.DISCONNECTED, 40)
 
 
+@pytest.mark.parametrize("name", [b"content-length", b"Content-Length"])
+def test_a_post_is_watched_whose_whole_body_comes_before_its_end(backend, name):
+    """hypercorn and granian tell the end of a body, however small, in a message of its own."""
+    got = []
+    parts = [request(b"small", more=True), request()]
+
+    def prepare(world):
+        world.requests = [*parts]
+        world.leave_at = 40
+
+    scope = http(method="POST", headers=[(b"accept", b"1"), (name, b"5")])
+    world = play(backend, [(100, asking(got, 3)), (101, END)], scope=scope, prepare=prepare)
+    assert (world.ended.reason, world.ended.duration) == (StopReason.DISCONNECTED, 40)
+    assert got == [*parts, DISCONNECT]
+
+
+@pytest.mark.parametrize("size", [b"6", b"some", b""])
+def test_a_body_that_may_go_on_is_not_read_ahead(backend, size):
+    def prepare(world):
+        world.requests = [request(b"small", more=True), request(b"!")]
+
+    scope = http(method="POST", headers=[(b"content-length", size)])
+    world = play(backend, [(100, END)], scope=scope, prepare=prepare)
+    assert world.asked == 1
+
+
 def test_an_upload_echoed_as_a_stream_both_ways(backend):
     parts = [request(f"data: {n}\n\n".encode(), more=n < 9) for n in range(10)]
 
