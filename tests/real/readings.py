@@ -7,6 +7,7 @@ that is read with it.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -157,7 +158,8 @@ def read(family: Family, base: str, asked: list[tuple[str, str]]) -> list[Readin
     done = subprocess.run(
         family.command,
         cwd=family.folder,
-        env={"PYTHONPATH": PATH, "PATH": "/usr/bin:/bin", "NO_PROXY": "*"},
+        # Nothing of the developer's own: SDKs look for keys, addresses and proxies there.
+        env={"PYTHONPATH": PATH, "PATH": os.defpath},
         input=wanted,
         capture_output=True,
         text=True,

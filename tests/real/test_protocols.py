@@ -47,7 +47,7 @@ def bodies(tmp_path_factory):
             for path in paths
             for part in ("-o", str(folder / path.replace("/", "-")), server.url(f"/{path}"))
         ]
-        options = ["-N", "-sS", "--fail", "--no-keepalive", "--max-time", str(PATIENCE)]
+        options = ["-N", "-sS", "--fail", "--noproxy", "*", "--max-time", str(PATIENCE)]
         parallel = ["--parallel", "--parallel-immediate", "--parallel-max", "300"]
         subprocess.run(["curl", *options, *parallel, *outputs], check=True)
         yield {path: (folder / path.replace("/", "-")).read_bytes() for path in paths}
