@@ -239,13 +239,13 @@ def observe(event: StreamStarted | PingSent | StreamEnded) -> None:
         note("pinged" if isinstance(event, PingSent) else "begun", path=event.path)
 
 
-def kept(**options: object) -> KeepaliveMiddleware:
+def kept(interval: float = INTERVAL, **options: object) -> KeepaliveMiddleware:
     """Return the apps, kept alive."""
-    spaces = Policy(interval=INTERVAL, formats={NDJSON: Ping.space()}, **options)
-    lines = Policy(interval=INTERVAL, formats={NDJSON: Ping.blank_line()}, **options)
+    spaces = Policy(interval=interval, formats={NDJSON: Ping.space()}, **options)
+    lines = Policy(interval=interval, formats={NDJSON: Ping.blank_line()}, **options)
     return KeepaliveMiddleware(
         plain,
-        interval=INTERVAL,
+        interval=interval,
         observer=observe,
         routes={
             "/echo/{key}": lines,
@@ -260,7 +260,7 @@ def kept(**options: object) -> KeepaliveMiddleware:
 VARIANTS: Final[dict[str, ASGIApp]] = {
     "plain": plain,
     "kept": kept(),
-    "early": kept(first=0.0),
+    "early": kept(interval=2 * PATIENCE, first=0.0),
     "bulky": kept(ping=BULKY),
     "blind": blindly_pinged(plain, INTERVAL),
 }

@@ -118,15 +118,26 @@ def client_leaves(server: Serving) -> str:
     return YES
 
 
+UNREAD: Final = {"1.1": (None, b"", b"small"), "2": (None, b"")}
+"""What an app that never listens leaves unread; `None`: a GET."""
+
+
 def client_leaves_a_deaf_app(server: Serving) -> str:
     """The stream notices in the place of an app that never calls `receive`."""
-    path = f"/deaf/{new_key()}"
-    with server.asked(f"/kept{path}") as reply:
-        reply.until_mark(PING)
-        assert not server.told("told", path)
-        reply.leave()
-        server.wait_until_told("told", path)
-    assert server.reasons(path) == ["disconnected"]
+    for body in UNREAD[server.http]:
+        path = f"/deaf/{new_key()}"
+        with server.connected() as connection:
+            if body is None:
+                reply = connection.request(f"/kept{path}")
+            else:
+                reply = connection.request(f"/kept{path}", "POST", size=len(body))
+                connection.upload(reply, body)
+                connection.end_upload(reply)
+            reply.until_mark(PING)
+            assert not server.told("told", path)
+            reply.leave()
+            server.wait_until_told("told", path)
+        assert server.reasons(path) == ["disconnected"]
     return YES
 
 
