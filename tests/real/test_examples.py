@@ -126,6 +126,7 @@ def watchdog(example):
         assert text in httpx.get(example.server.url(path)).text
     with exchange(example.server, "/events?silence=3600") as made:
         made.read_until(ping)
+        made.read_until(b"data: event of ")
         example.server.process.send_signal(signal.SIGINT)
         assert len(numbers(split_pings(made.read(), ping)[0])) == 1
     example.server.process.wait(20)

@@ -27,11 +27,12 @@ ALLOWANCE = 6.0
 """Seconds in which a server must be through with its own affairs, on a busy machine."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def measured(request, tmp_path_factory):
     """All servers that the selected tests are about; some at the same time."""
     folder = tmp_path_factory.mktemp("servers")
-    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [item for item in request.session.items if item.path == request.path]
+    parameters = [getattr(item, "callspec", None) for item in chosen]
     cases = {one.params["case"]: None for one in parameters if one and "case" in one.params}
     with ThreadPoolExecutor(4) as pool:
         yield {
