@@ -7,14 +7,17 @@ the framework is the one that `FRAMEWORK` names.
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from real.frameworks.stage import GATES, TOKEN, note
+from real.frameworks.stage import GATES, TOKEN, Warnings, note
 
 from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+
+logging.getLogger("keepalive").addHandler(Warnings(logging.WARNING))
 
 FRAMEWORK = importlib.import_module(f"real.frameworks.{os.environ['FRAMEWORK']}_app")
 APPS: dict[str, ASGIApp] = FRAMEWORK.variants()

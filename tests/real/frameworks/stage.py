@@ -60,8 +60,6 @@ class Warnings(logging.Handler):
         note("warning", text=record.getMessage())
 
 
-logging.getLogger("keepalive").addHandler(Warnings(logging.WARNING))
-
 OPTIONS: Final[dict[str, Any]] = {
     "interval": INTERVAL,
     "observer": observer,
