@@ -20,18 +20,12 @@ from ._backend import Cancel, cancellable
 from ._frames import Ping
 from ._gone import ClientGoneError, comes_of_the_end
 from ._observe import LOGGER, StopReason
-from ._policy import (
-    STEP,
-    Last,
-    Placed,
-    Policy,
-    drained_at,
-    lifetime_over,
-    placed_farewell,
-)
+from ._policy import STEP, Last, Placed, Policy, placed_farewell
 from ._pulse import Pulse
 from ._routes import Choice
-from ._stream import Stream, Surroundings
+from ._stream import Stream
+from ._surroundings import Surroundings
+from ._times import drained_at, lifetime_over
 
 PATIENCE: Final = STEP / 2
 """Seconds that an end waits for the app to end its event, or its send."""

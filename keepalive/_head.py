@@ -12,6 +12,7 @@ from ._asgi import Message
 from ._policy import Placed, Policy, placed_ping
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+Fields: TypeAlias = list[tuple[bytes, bytes]]
 
 ANTI_BUFFERING: Final = (
     (b"x-accel-buffering", b"no"),
@@ -70,19 +71,34 @@ def judge(message: Message, policy: Policy) -> Verdict:
         if status < 200:
             return INFORMATIONAL
         headers: Headers = message.get("headers", ())
-        fields = [(name.lower(), value.strip().lower()) for name, value in headers]
-        types = [value for name, value in fields if name == _CONTENT_TYPE] or [b""]
-        media_type = types[0].split(b";", 1)[0].rstrip().decode("latin-1")
+        fields = lowered(headers)
+        media_type = media_type_in(fields)
         placed = placed_ping(policy, media_type)
         lengths = [value for name, value in fields if name == b"content-length"]
         if placed is None or status in (204, 304) or any(lengths):
             return HANDS_OFF
-        encodings = {value for name, value in fields if name == b"content-encoding"}
-        if encodings - {b"", b"identity"}:
+        if is_encoded(fields):
             return COMPRESSED
         return Verdict(placed, media_type)
     except (AttributeError, KeyError, TypeError, ValueError):
         return HANDS_OFF
+
+
+def lowered(headers: Headers) -> Fields:
+    """Return header fields with names and values in lower case."""
+    return [(name.lower(), value.strip().lower()) for name, value in headers]
+
+
+def media_type_in(fields: Fields) -> str:
+    """Return a response's media type, without parameters; empty where there is none."""
+    types = [value for name, value in fields if name == _CONTENT_TYPE] or [b""]
+    return types[0].split(b";", 1)[0].rstrip().decode("latin-1")
+
+
+def is_encoded(fields: Fields) -> bool:
+    """Whether a response is compressed, or otherwise not what its media type says."""
+    encodings = {value for name, value in fields if name == b"content-encoding"}
+    return bool(encodings - {b"", b"identity"})
 
 
 def with_anti_buffering(message: Message) -> Message:

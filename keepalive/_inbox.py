@@ -56,6 +56,9 @@ class Inbox:
 
     __slots__ = ("_mail", "_more_body", "_reading", "_receive", "gone")
 
+    gone: bool
+    """Whether the client has left."""
+
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._reading = self.gone = self._more_body = False

@@ -15,11 +15,14 @@ from ._abort import AbortController, AbortSignal
 from ._asgi import LIFESPAN, ASGIApp, Receive, Scope, Send
 from ._bounds import BoundedStream
 from ._calls import Calls
+from ._early import EarlyStream
 from ._observe import LOGGER, Observer, StopReason
 from ._policy import Policy, PolicyOptions
-from ._routes import RouteFunction, RouteMap, Routes
+from ._request import early_type
+from ._routes import Choice, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
-from ._stream import Stream, Surroundings
+from ._stream import Stream
+from ._surroundings import Surroundings
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
 Subscribe: TypeAlias = Callable[[Callable[[], None]], object]
@@ -93,7 +96,7 @@ class KeepaliveMiddleware:
         self._only = self._routes.only
         self._subscribe = {} if on_shutdown is None else {None: on_shutdown}
         self._signals = on_shutdown if isinstance(on_shutdown, SignalOwner) else None
-        self._warned: set[str] = set()
+        self._warned: set[object] = set()
         self._stops = AbortController()
         self._calls = Calls()
         self._around = self._surroundings(self._follow(abort), observer)
@@ -108,6 +111,7 @@ class KeepaliveMiddleware:
             observer=observer,
             before_stream=self._before_stream,
             warn_compressed=self._warn_compressed,
+            warn_lost=self._warn_lost,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,15 +143,28 @@ class KeepaliveMiddleware:
     ) -> tuple[ASGIApp, Stream, Receive, Send]:
         """Return what is to be called for a request, and with what; and its stream."""
         choice = self._only or self._routes.choose(scope)
-        if choice is not None and choice.bounded and scope.get("method") != "HEAD":
-            bounded = BoundedStream(self._around, choice, scope, receive, send)
-            return partial(bounded.serve, self.app), bounded, bounded.receive, bounded.send
+        if not (choice is None or choice.plain or scope.get("method") == "HEAD"):
+            found = self._special_stream(choice, scope, receive, send)
+            if found is not None:
+                return partial(found.serve, self.app), found, found.receive, found.send
         stream = Stream(self._around, choice, scope, receive, send)
         if choice is None:
             stream.step_aside()
         elif scope.get("method") != "HEAD":
             return self.app, stream, stream.receive, stream.send
         return self.app, stream, receive, send
+
+    def _special_stream(
+        self, choice: Choice, scope: Scope, receive: Receive, send: Send
+    ) -> BoundedStream | None:
+        """Return the stream of a request whose policy may start it or end it."""
+        media_type = early_type(scope, choice.policy) if choice.early else None
+        if media_type is not None:
+            given = (self._around, choice, scope, receive, send)
+            return EarlyStream(*given, media_type=media_type)
+        if choice.bounded:
+            return BoundedStream(self._around, choice, scope, receive, send)
+        return None
 
     def shutdown(self) -> None:
         """Stop the pings of all streams, now and from now on: the owner is shutting down.
@@ -184,13 +201,25 @@ class KeepaliveMiddleware:
         return _checked(abort)
 
     def _warn_compressed(self, route: str) -> None:
-        if route not in self._warned:
-            self._warned.add(route)
+        if self._is_news(route):
             LOGGER.warning(
                 "a compressed stream can't be kept alive: put KeepaliveMiddleware inside "
                 "the compressing middleware",
                 extra={"route": route},
             )
+
+    def _warn_lost(self, route: str, names: str) -> None:
+        if self._is_news((route, names)):
+            LOGGER.warning(
+                "headers are lost that came after start_after: %s",
+                names,
+                extra={"route": route, "headers": names},
+            )
+
+    def _is_news(self, what: object) -> bool:
+        news = what not in self._warned
+        self._warned.add(what)
+        return news
 
 
 def _no_signal(_: Scope) -> None:

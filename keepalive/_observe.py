@@ -6,7 +6,7 @@ Law: frozen facts, handed to a function. Knows no clock, no event loop and no AS
 import logging
 from dataclasses import dataclass, fields
 from enum import StrEnum, unique
-from typing import Final, Protocol, TypeAlias, final
+from typing import Final, Literal, Protocol, TypeAlias, final
 
 from ._policy import Policy
 
@@ -44,7 +44,8 @@ class StreamStarted:
     Attributes:
         path: The request's path, as in the ASGI scope.
         media_type: The response's, in lower case and without parameters.
-        policy: The policy that its route was given.
+        policy: The policy that its route was given; with `first` at 0 where the middleware
+            has started the response.
     """
 
     path: str
@@ -83,6 +84,10 @@ class StreamEnded:
         bytes_sent: Body bytes handed to the server, pings included.
         error: What was raised, with `APP_FAILED`, `WRITE_FAILED` and, from a send,
             `DISCONNECTED`. A cancellation of the app's call stands here too.
+        started_by: Who started the response: `"app"`, or `"middleware"`, in the app's place;
+            see `Policy.start_after`.
+        late_status: The status that the app gave when the middleware had started the
+            response; `None` where it gave none, or started the response itself.
     """
 
     path: str
@@ -91,6 +96,8 @@ class StreamEnded:
     duration: float
     bytes_sent: int
     error: BaseException | None = None
+    started_by: Literal["app", "middleware"] = "app"
+    late_status: int | None = None
 
 
 Fact: TypeAlias = StreamStarted | PingSent | StreamEnded

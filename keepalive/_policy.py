@@ -1,13 +1,12 @@
-"""Policy: how one kind of stream is kept alive, and the arithmetic of its times.
+"""Policy: how one kind of stream is kept alive.
 
 Law: values and plain functions, valid once built. Knows no clock, no event loop and no ASGI.
 """
 
 import math
-import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
 from ._frames import Boundary, Ping, boundary_in, is_spaces
@@ -19,22 +18,23 @@ Last: TypeAlias = tuple[Ping | None, Boundary]
 LEAST_INTERVAL: Final = 0.001
 """Seconds; what is shorter than a loop's timers can tell apart would be a busy loop."""
 
-SLACK: Final = 0.02
-"""The part of its interval by which a ping may come early."""
-
-ROUNDING: Final = 1e-9
-"""Seconds within which two sums of the same times may differ."""
-
 STEP: Final = 1.0
 """Seconds that the end of a stream may take, until its app is cancelled."""
 
 BOUNDS: Final = ("max_lifetime", "drain", "send_timeout")
 """The fields by which a policy may end a stream."""
 
-LEAST_SHARE_OF_LIFETIME: Final = 0.8
-LEAST_SHARE_OF_DRAIN: Final = 0.5
-
 EVENT_STREAM: Final = "text/event-stream"
+JSON: Final = "application/json"
+
+_DURATIONS: Final = (
+    ("first", "at once"),
+    ("max_lifetime", None),
+    ("drain", "not at all"),
+    ("send_timeout", None),
+    ("start_after", None),
+)
+"""The fields, but `interval`, that are in seconds, and what 0 means of each."""
 
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
@@ -51,6 +51,8 @@ class PolicyOptions(TypedDict, total=False):
     drain: float | None
     farewell: Ping | None
     send_timeout: float | None
+    start_after: float | None
+    start_as: str | None
 
 
 @final
@@ -86,6 +88,15 @@ class Policy:
             it must stand at a line, or the format's own ping at an event. Default none.
         send_timeout: Seconds that one write may block; past it the client counts as gone.
             Default `None`: for ever. A server that never has a send wait can't be timed.
+        start_after: Seconds, from the request, that the app may take to start its response.
+            Then the middleware starts it in the app's place, with status 200, `start_as` and
+            a ping. Status and headers of the app's own then come too late. Default `None`:
+            the start is the app's. HEAD, OPTIONS, conditional, range and `Expect` requests
+            are always left alone.
+        start_as: The media type of such a start: `"text/event-stream"`, a type in `formats`,
+            or `"application/json"`, whose ping is `Ping.space()`. Default `None`:
+            `text/event-stream`, for requests alone whose `Accept` names it. Needs
+            `start_after`.
 
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
@@ -102,26 +113,23 @@ class Policy:
     drain: float | None = None
     farewell: Ping | None = None
     send_timeout: float | None = None
+    start_after: float | None = None
+    start_as: str | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
         put("interval", seconds("interval", self.interval))
-        if self.first is not None:
-            put("first", seconds("first", self.first, zero="at once"))
+        for name, zero in _DURATIONS:
+            if (value := getattr(self, name)) is not None:
+                put(name, seconds(name, value, zero=zero))
         if self.pacing not in ("idle", "steady"):
             raise ValueError(f'pacing must be "idle" or "steady", got {self.pacing!r}')
         if not isinstance(self.headers, bool):
             raise TypeError(f"headers must be True or False, got {self.headers!r}")
         put("ping", _ping("ping", self.ping))
         put("formats", _formats(self.formats))
-        if self.max_lifetime is not None:
-            put("max_lifetime", seconds("max_lifetime", self.max_lifetime))
-        if self.drain is not None:
-            put("drain", seconds("drain", self.drain, zero="not at all"))
-        if self.send_timeout is not None:
-            put("send_timeout", seconds("send_timeout", self.send_timeout))
         if self.farewell is not None:
             _ping("farewell", self.farewell)
             if self.drain is None and self.max_lifetime is None:
@@ -129,6 +137,7 @@ class Policy:
                     "farewell needs drain or max_lifetime: without them nothing ends a "
                     f"stream, got {self.farewell!r}"
                 )
+        put("start_as", _start_as(self))
 
 
 def placed_ping(policy: Policy, media_type: str) -> Placed | None:
@@ -162,51 +171,12 @@ def is_bounded(policy: Policy) -> bool:
     return any(getattr(policy, name) is not None for name in BOUNDS)
 
 
-def lifetime_over(max_lifetime: float, start: float) -> float:
-    """Return when a stream is to be ended that starts at `start`."""
-    share = random.uniform(LEAST_SHARE_OF_LIFETIME, 1.0)  # noqa: S311
-    return start + share * max_lifetime
-
-
-def drained_at(drain: float, now: float, *, spread: bool) -> float:
-    """Return when a stream is to be ended that was stopped now, perhaps among others."""
-    share = random.uniform(LEAST_SHARE_OF_DRAIN, 1.0) if spread else 1.0  # noqa: S311
-    return now + share * drain
-
-
-def slack(policy: Policy) -> float:
-    """Return the seconds a ping may come early, to be sent together with others."""
-    return SLACK * policy.interval
-
-
-def first_at(policy: Policy, start: float) -> float:
-    """Return the time of the first ping of a stream that starts at `start`."""
-    return start + (policy.interval if policy.first is None else policy.first)
-
-
-def due_at(policy: Policy, start: float, last: float, now: float) -> float:
-    """Return when the ping is due that a stream waits for, or is late with.
-
-    Args:
-        policy: The stream's policy.
-        start: When the stream started.
-        last: When anything was last sent; in steady pacing, when a ping was.
-        now: The time; of no account in idle pacing.
-    """
-    if policy.pacing == "idle":
-        due = last + policy.interval
-        return due if policy.first is None else max(due, first_at(policy, start))
-    first = first_at(policy, start)
-    beats = math.floor((now + slack(policy) - first) / policy.interval)
-    due = first + max(beats, 0) * policy.interval
-    # That one may have been sent already, early by its slack, or so late that it is enough.
-    sent = due <= last + slack(policy) + ROUNDING
-    return due + policy.interval if sent else due
-
-
-def next_look(policy: Policy, due: float, now: float) -> float:
-    """Return when to look again at a stream whose ping was due and is sent now."""
-    return (now if policy.pacing == "idle" else due) + policy.interval
+def early_policy(policy: Policy, media_type: str) -> Policy:
+    """Return the policy of a stream that is started in the app's place, with a ping."""
+    formats = policy.formats
+    if media_type == JSON and JSON not in formats:
+        formats = {**formats, JSON: Ping.space()}
+    return replace(policy, first=0.0, formats=formats)
 
 
 def seconds(name: str, value: object, *, zero: str | None = None) -> float:
@@ -245,6 +215,24 @@ def _ping(name: str, ping: object) -> Ping:
             f"name, got {ping!r}"
         )
     return ping
+
+
+def _start_as(policy: Policy) -> str | None:
+    given: object = policy.start_as
+    if given is None:
+        return None
+    if policy.start_after is None:
+        raise ValueError(
+            f"start_as needs start_after: without it every start is the app's, got {given!r}"
+        )
+    if not isinstance(given, str):
+        raise TypeError(f"start_as must be a media type or None, got {given!r}")
+    media_type = given.strip().lower()
+    if media_type not in (EVENT_STREAM, JSON, *policy.formats):
+        raise ValueError(
+            f"start_as must be {EVENT_STREAM}, {JSON} or a type in formats, got {given!r}"
+        )
+    return media_type
 
 
 def _formats(formats: object) -> dict[str, Ping]:

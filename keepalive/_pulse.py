@@ -18,7 +18,8 @@ from ._line import Line
 from ._observe import LOGGER, StopReason
 from ._owner import Owner
 from ._passage import Passage
-from ._policy import Placed, Policy, due_at, first_at, next_look, slack
+from ._policy import Placed, Policy
+from ._times import due_at, first_at, next_look, slack
 
 TURNS_TO_LISTEN: Final = 3
 """Turns of the loop in which a server tells of a client that has left already."""

@@ -23,11 +23,17 @@ _EVERYTHING = r"/[\s\S]*"
 
 
 class Choice(NamedTuple):
-    """The policy for a request, the route that named it, and whether it bounds streams."""
+    """The policy for a request, the route that named it, and what that may ask for.
+
+    `bounded`: that streams be ended; `early`: that they be started in the app's place;
+    `plain`: neither.
+    """
 
     policy: Policy
     route: str
     bounded: bool
+    early: bool
+    plain: bool
 
 
 class Routes:
@@ -36,7 +42,7 @@ class Routes:
     __slots__ = ("_choices", "_default", "_function", "_pattern")
 
     def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
-        self._default = Choice(default, "*", is_bounded(default))
+        self._default = _made(default, "*")
         self._function: RouteFunction | None = None
         self._choices: tuple[Choice | None, ...] = ()
         if (paths := _mapping(routes)) is not None:
@@ -102,7 +108,12 @@ def _check_use(default: Policy, routes: RouteMap) -> None:
 
 
 def _choice(policy: Policy | None, route: str) -> Choice | None:
-    return None if policy is None else Choice(policy, route, is_bounded(policy))
+    return None if policy is None else _made(policy, route)
+
+
+def _made(policy: Policy, route: str) -> Choice:
+    bounded, early = is_bounded(policy), policy.start_after is not None
+    return Choice(policy, route, bounded, early, plain=not (bounded or early))
 
 
 def _mapping(routes: object) -> RouteMap | None:

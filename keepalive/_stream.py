@@ -4,18 +4,16 @@ Law: one way to stop; the first reason wins and is reported once. Knows no bytes
 stream and no middleware but what it was given.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from collections.abc import Awaitable
+from typing import Final, Literal
 
 from typing_extensions import override
 
 from ._abort import AbortController, AbortSignal
 from ._asgi import BODY, START, Message, Receive, Scope, Send
-from ._calls import Calls
 from ._head import judge, may_be_stream, readable, with_anti_buffering
 from ._inbox import Inbox, body_size
 from ._observe import (
-    Observer,
     PingSent,
     StopReason,
     StreamEnded,
@@ -25,25 +23,12 @@ from ._observe import (
 from ._policy import Placed, Policy
 from ._pulse import Pulse
 from ._routes import Choice
+from ._surroundings import Surroundings
 
 SCOPE_KEY: Final = "asgi-keepalive"
 """Where a request's scope holds its stream while the app runs."""
 
 _DECIDING: Final = (START, BODY)
-
-
-class Surroundings(NamedTuple):
-    """What the streams of one middleware have in common.
-
-    `stops` is aborted, with the `StopReason`, when all of them are to stop.
-    """
-
-    stops: AbortSignal
-    own_signal: Callable[[Scope], AbortSignal | None]
-    calls: Calls
-    observer: Observer | None
-    before_stream: Callable[[], None]
-    warn_compressed: Callable[[str], None]
 
 
 class Stream(Inbox):
@@ -68,6 +53,9 @@ class Stream(Inbox):
     pass_on: Send
     """The server's own `send`."""
 
+    _choice: Choice | None
+    """`None`: hands off, from the start or from now on."""
+
     def __init__(
         self,
         around: Surroundings,
@@ -78,7 +66,7 @@ class Stream(Inbox):
     ) -> None:
         Inbox.__init__(self, receive)  # `super()` would take three times as long
         self._around = around
-        self._choice = choice  # `None`: hands off, from the start or from now on
+        self._choice = choice
         self._scope = scope
         self.pass_on = send
         self._pulse: Pulse | None = None
@@ -157,6 +145,21 @@ class Stream(Inbox):
     def ended(self) -> bool:
         """Whether there is nothing more to report."""
         return self._choice is None
+
+    @property
+    def started_by(self) -> Literal["app", "middleware"]:
+        """Who has started the response."""
+        return "app"
+
+    @property
+    def late_status(self) -> int | None:
+        """The status that the app gave behind a start which was not its own."""
+        return None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the response is a stream that this middleware, or one around it, keeps."""
+        return self._pulse is not None or (self._outer is not None and self._outer.is_open)
 
     @property
     def stops(self) -> AbortSignal:
@@ -271,6 +274,8 @@ class Stream(Inbox):
             duration=pulse.duration,
             bytes_sent=pulse.bytes_sent,
             error=self._error,
+            started_by=self.started_by,
+            late_status=self.late_status,
         )
         self._error = None  # its traceback refers to this stream
         report(self._around.observer, fact)

@@ -196,19 +196,23 @@ def start(headers: Any = SSE, status: int = 200) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
+HEAD: Final = start()
+
+
 def body(data: Any = b"", *, more: bool = True) -> dict[str, Any]:
     """Return a body message."""
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-def scripted(world: World, steps: Steps, head: Mapping[str, Any]) -> Any:
-    """Return an app that sends its head at once, and bodies at the times given.
+def scripted(world: World, steps: Steps, head: Mapping[str, Any] | None) -> Any:
+    """Return an app that sends its head at once, if it has one, and bodies at the times given.
 
     A step may also be a message, or a function of `(scope, receive, send)`.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(head)
+        if head is not None:
+            await send(head)
         for when, what in steps:
             if world.now() < when:
                 await world.sleep_until(when)
@@ -229,7 +233,7 @@ def play(
     steps: Steps,
     *,
     scope: dict[str, Any] | None = None,
-    head: Mapping[str, Any] | None = None,
+    head: Mapping[str, Any] | None = HEAD,
     at: Sequence[tuple[float, Callable[[], Any]]] = (),
     prepare: Callable[[World], Any] = lambda _: None,
     wrap: Callable[..., Any] = KeepaliveMiddleware,
@@ -242,7 +246,7 @@ def play(
         backend: `"asyncio"` or `"trio"`.
         steps: What the app sends, and when.
         scope: The request's; a GET of `/`.
-        head: The app's start message; an SSE response's.
+        head: The app's start message; an SSE response's. `None`: it is among the steps.
         at: What else happens, and when.
         prepare: Sets the world up before anything happens.
         wrap: What makes the middleware.
@@ -254,7 +258,7 @@ def play(
         world = World()
         prepare(world)
         options.setdefault("observer", world.facts.append)
-        app = wrap(scripted(world, steps, head or start()), **options)
+        app = wrap(scripted(world, steps, head), **options)
 
         async def later(when: float, what: Callable[[], Any]) -> None:
             await world.sleep_until(when)

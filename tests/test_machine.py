@@ -100,6 +100,9 @@ class TrioSteps:
 
 class Machine(RuleBasedStateMachine):
     steps_class = AsyncioSteps
+    scope = http()
+    options = {}
+    app_has_started = True
 
     @initialize(
         interval=st.sampled_from([5, 8]),
@@ -140,7 +143,8 @@ class Machine(RuleBasedStateMachine):
             Ping.event("bye") if farewell and (drain is not None or max_lifetime) else None
         )
         self.farewell = farewell
-        self.asked_to_stop_at = self.sending_since = None
+        self.asked_to_stop_at = self.asked_by = self.sending_since = None
+        self.opened_on = 0
         self.ended_by_app = self.left_by_client = False
         self.opened = self.last_handed = self.last_taken = self.over = False
         self.raised = None
@@ -153,6 +157,7 @@ class Machine(RuleBasedStateMachine):
             self.app, interval, pacing=pacing, ping=self.ping, first=first,
             abort=self.abort.signal, observer=self.observe, drain=drain,
             max_lifetime=max_lifetime, send_timeout=send_timeout, farewell=farewell,
+            **self.options,
         )  # fmt: skip
         self.steps.call(self.begin)
 
@@ -173,7 +178,7 @@ class Machine(RuleBasedStateMachine):
 
     async def serve(self):
         try:
-            await self.middleware(http(), self.receive, self.send)
+            await self.middleware({**self.scope}, self.receive, self.send)
         except BaseException as error:
             self.raised = error
         finally:
@@ -184,6 +189,10 @@ class Machine(RuleBasedStateMachine):
         signal = stream(scope).signal
         signal.add_callback(lambda: self.hear(signal.reason))
         await send(start())
+        await self.obey(send)
+
+    async def obey(self, send):
+        """Do what the rules say."""
         while True:
             while not self.commands:
                 self.inlet = anyio.Event()
@@ -211,7 +220,8 @@ class Machine(RuleBasedStateMachine):
     async def receive(self):
         self.reads += 1
         assert self.reads == 1, "two readers"
-        assert self.opened, "the server was asked before the response started"
+        # `ask`, below, is the app's own; anybody else has to wait for the start
+        assert self.opened or self.asks, "the server was asked before the response started"
         try:
             if self.requests:
                 self.given.append(self.requests.pop(0))
@@ -242,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         is_ping = message.get("more_body") and b"p" in data
         is_farewell = data.replace(b"\r\n", b"\n") == BYE
         self.last_handed |= last
-        of_the_app = "app" in message
+        of_the_app = "app" in message or b"error" in data
         if is_farewell or (last and not of_the_app):
             self.check_the_middlewares_end()
         if is_ping:
@@ -255,7 +265,8 @@ class Machine(RuleBasedStateMachine):
             self.note(kind or StopReason.WRITE_FAILED)
             raise error
         if data:
-            kind = "farewell" if is_farewell else "ping" if is_ping else "app"
+            kind = "told" if b"error" in data else "app"
+            kind = "farewell" if is_farewell else "ping" if is_ping else kind
             self.wire.append((self.time, kind, data))
         if last:
             self.last_taken, self.ended_by_app = True, of_the_app
@@ -297,13 +308,13 @@ class Machine(RuleBasedStateMachine):
 
     # the steps
 
-    @precondition(lambda self: not self.ending)
+    @precondition(lambda self: self.app_has_started and not self.ending)
     @rule(data=st.sampled_from(CHUNKS))
     def app_sends(self, data):
         self.handed += data.encode()
         self.steps.call(self.command, body(data.encode()))
 
-    @precondition(lambda self: not self.ending)
+    @precondition(lambda self: self.app_has_started and not self.ending)
     @rule(data=st.sampled_from(["", "data: z\n\n"]))
     def app_ends(self, data):
         self.ending = True
@@ -344,15 +355,16 @@ class Machine(RuleBasedStateMachine):
 
         self.steps.call(leave)
 
-    def note_that_all_are_to_stop(self):
+    def note_that_all_are_to_stop(self, reason):
+        self.note(reason)
         if self.asked_to_stop_at is None:
             self.asked_to_stop_at = self.now()
+            self.asked_by = self.asked_by or reason
 
     @rule()
     def signal_aborts(self):
         async def abort():
-            self.note(StopReason.ABORTED)
-            self.note_that_all_are_to_stop()
+            self.note_that_all_are_to_stop(StopReason.ABORTED)
             self.abort.abort()
             await settle()
 
@@ -361,8 +373,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def owner_shuts_down(self):
         async def shut_down():
-            self.note(StopReason.SHUTDOWN)
-            self.note_that_all_are_to_stop()
+            self.note_that_all_are_to_stop(StopReason.SHUTDOWN)
             self.middleware.shutdown()
             await settle()
 
@@ -417,7 +428,7 @@ class Machine(RuleBasedStateMachine):
             and stands_at(sent, self.ping.at)
         ):
             last = max((when for when, *_ in self.wire), default=-math.inf)
-            since = self.time - max(last, 0)
+            since = self.time - max(last, self.opened_on)
             first = self.interval if self.first is None else self.first
             allowed = self.interval if self.wire else first
             assert since <= allowed, f"silent for {since} s"
@@ -429,6 +440,8 @@ class Machine(RuleBasedStateMachine):
         """What the middleware is to end is over, the app's call too, one step later."""
         now = self.steps.call(self.read_the_clock)
         bounds = [math.inf]
+        if not self.opened:
+            return
         if self.asked_to_stop_at is not None and self.drain is not None:
             bounds.append(self.asked_to_stop_at + self.drain)
         if self.max_lifetime is not None and not (self.left_by_client or self.noticed):
@@ -515,11 +528,15 @@ class Machine(RuleBasedStateMachine):
         kinds = [
             type(fact) for fact in self.facts if type(fact) in (StreamStarted, StreamEnded)
         ]
-        assert kinds == [StreamStarted, StreamEnded]
+        assert kinds == [StreamStarted, StreamEnded] * self.opened
         self.the_reason_is_the_first_one()
         if self.ended_by_app:
             sent = b"".join(data for _, kind, data in self.wire if kind == "app")
-            assert sent == self.handed
+            assert sent == self.to_be_passed_on
+
+    @property
+    def to_be_passed_on(self):
+        return self.handed
 
     def extra_tasks(self):
         return 0

@@ -8,8 +8,8 @@ import pytest
 from harness import END, PING, http, play, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
-from keepalive._policy import due_at, first_at, next_look
 from keepalive._routes import Routes
+from keepalive._times import due_at, first_at, next_look
 
 
 async def app(scope, receive, send): ...
@@ -121,7 +121,7 @@ def test_a_policy_is_an_immutable_value():
     assert isinstance(policy.interval, float)
     assert [*dataclasses.asdict(policy)] == [
         "interval", "pacing", "first", "ping", "formats", "headers",
-        "max_lifetime", "drain", "farewell", "send_timeout",
+        "max_lifetime", "drain", "farewell", "send_timeout", "start_after", "start_as",
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.interval = 1.0
@@ -246,7 +246,9 @@ def test_bad_routes_are_refused(routes, error, message):
 
 def test_an_empty_mapping_matches_nothing():
     assert Routes(Policy(), {}).choose(http("/")).policy == Policy()
-    assert Routes(Policy(), {}).only == Routes(Policy(), None).only == (Policy(), "*", False)
+    only = Routes(Policy(), {}).only
+    assert only == Routes(Policy(), None).only
+    assert (only.policy, only.route, only.plain) == (Policy(), "*", True)
 
 
 def test_routes_end_to_end(backend):

@@ -87,6 +87,8 @@ assert_type(
         drain=0,
         farewell=Ping.event("bye"),
         send_timeout=30.0,
+        start_after=20,
+        start_as="application/json",
     ),
     Policy,
 )
@@ -95,6 +97,8 @@ assert_type(Policy().max_lifetime, float | None)
 assert_type(Policy().drain, float | None)
 assert_type(Policy().farewell, Ping | None)
 assert_type(Policy().send_timeout, float | None)
+assert_type(Policy().start_after, float | None)
+assert_type(Policy().start_as, str | None)
 assert_type(Policy().formats, Mapping[str, Ping])
 
 Policy(5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
@@ -105,6 +109,8 @@ Policy(ping=b": \n")  # type: ignore[arg-type] # pyright: ignore[reportArgumentT
 Policy(formats={"a/b": b"\n"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
 Policy(drain="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(drain=5, farewell="bye")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Policy(start_after="20")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Policy(start_after=20, start_as=b"a/b")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(every=5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 Policy().interval = 5.0  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
@@ -130,6 +136,8 @@ KeepaliveMiddleware(
     drain=5,
     farewell=Ping.event("bye"),
     send_timeout=30.0,
+    start_after=20.0,
+    start_as="text/event-stream",
 )
 as_starlette_types_it: ASGIApp = app
 assert_type(app.shutdown(), None)

@@ -16,11 +16,12 @@ PACKAGE = Path(keepalive.__file__).parent
 FLOORS = (
     {"_asgi", "_frames", "_backend", "_gone", "_line", "_windows"},
     {"_policy", "_abort", "_passage"},
-    {"_routes", "_observe", "_head", "_heart", "_inbox", "_calls"},
-    {"_owner", "_signals"},
+    {"_routes", "_request", "_observe", "_head", "_heart", "_inbox", "_calls", "_times"},
+    {"_owner", "_signals", "_late", "_surroundings"},
     {"_pulse"},
     {"_stream"},
     {"_bounds"},
+    {"_early"},
     {"_middleware", "_view"},
     {"__init__"},
 )

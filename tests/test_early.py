@@ -1,0 +1,675 @@
+"""Streams that the middleware starts, because their app takes too long: timelines."""
+
+import json
+import logging
+
+import anyio
+import pytest
+from endings import BYE, FAREWELL, X, leaves_at
+from harness import END, PING, START, body, http, play, start
+
+from keepalive import (
+    AbortController,
+    KeepaliveMiddleware,
+    Ping,
+    Policy,
+    StopReason,
+    StreamStarted,
+    stream,
+)
+
+SSE_START = [
+    (b"content-type", b"text/event-stream"),
+    (b"x-accel-buffering", b"no"),
+    (b"cache-control", b"no-cache, no-transform"),
+]
+JSON = [(b"content-type", b"application/json")]
+ACCEPTS = [(b"accept", b"text/event-stream")]
+
+
+def wanting(*headers, **scope):
+    """Return the scope of a request whose response may be started early."""
+    return http(headers=[*ACCEPTS, *headers], **scope)
+
+
+def slow(backend, steps, **options):
+    """Play an app that starts when its steps say so; after 20 s it is done in its place."""
+    options = {"scope": wanting(), "start_after": 20} | options
+    return play(backend, steps, head=None, **options)
+
+
+def error_event(status, media_type, text):
+    data = json.dumps({"status": status, "media_type": media_type, "body": text})
+    return f"event: error\ndata: {data}\n\n".encode()
+
+
+def test_a_response_is_started_in_the_apps_place_and_goes_on(backend):
+    world = slow(backend, [(60, start()), (60, X), (61, END)])
+    assert world.timeline == [
+        (20, START),
+        (20, PING),
+        (35, PING),
+        (50, PING),
+        (60, X),
+        (61, END),
+    ]
+    assert world.sent[0][1]["status"] == 200
+    assert world.headers == SSE_START
+    assert (world.ended.reason, world.ended.pings) == (StopReason.COMPLETED, 3)
+    assert (world.ended.started_by, world.ended.late_status) == ("middleware", 200)
+    assert world.ended.duration == 41
+    assert world.ended.bytes_sent == len(world.body)
+
+
+def test_an_app_that_starts_in_time_is_as_without(backend):
+    steps = [(19, start()), (40, X), (41, END)]
+    world, other = slow(backend, steps), slow(backend, steps, start_after=None)
+    assert world.sent == other.sent
+    assert world.timeline == [(19, START), (34, PING), (40, X), (41, END)]
+    assert (world.ended.started_by, world.ended.late_status) == ("app", None)
+
+
+def test_the_start_comes_once_where_both_come_at_the_same_time(backend):
+    world = slow(backend, [(20, start()), (20, X), (21, END)])
+    assert [what for _, what in world.timeline] in ([START, X, END], [START, PING, X, END])
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_the_start_comes_once_some_turns_later_too(backend, turns):
+    async def late(scope, receive, send):
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        await send(start())
+        await send(body(X))
+
+    world = slow(backend, [(20, late), (21, END)])
+    assert [what for _, what in world.timeline] in ([START, X, END], [START, PING, X, END])
+
+
+def test_a_start_that_the_server_is_slow_to_take_is_waited_for(backend):
+    def prepare(world):
+        world.slow = lambda message: 10 if message["type"].endswith("start") else 0
+
+    world = slow(backend, [(22, start()), (22, X), (40, END)], prepare=prepare)
+    assert world.timeline == [(30, START), (30, PING), (30, X), (40, END)]
+
+
+def test_pings_are_steady_from_the_start_on(backend):
+    world = slow(backend, [(33, start()), (33, X), (66, END)], pacing="steady", first=5)
+    assert world.pings == [20, 35, 50, 65]
+
+
+def test_what_a_stream_starts_with_is_reported(backend):
+    world = slow(backend, [(60, start()), (61, END)], interval=7)
+    (fact,) = [fact for fact in world.facts if isinstance(fact, StreamStarted)]
+    assert fact.media_type == "text/event-stream"
+    assert fact.policy == Policy(interval=7, start_after=20, first=0)
+
+
+def test_without_headers_none_are_added(backend):
+    world = slow(backend, [(60, start()), (61, END)], headers=False)
+    assert world.headers == SSE_START[:1]
+
+
+# Requests that don't qualify
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        http(),
+        http(headers=[(b"accept", b"*/*")]),
+        http(headers=[(b"accept", b"text/*, text/event-stream;q=0")]),
+        wanting(method="HEAD"),
+        wanting(method="OPTIONS"),
+        wanting((b"if-none-match", b'"x"')),
+        wanting((b"If-Modified-Since", b"Sun, 06 Nov 1994 08:49:37 GMT")),
+        wanting((b"range", b"bytes=0-5")),
+        wanting((b"expect", b"100-continue")),
+    ],
+    ids=lambda scope: f"{scope['method']} {scope['headers']}",
+)
+@pytest.mark.parametrize("bounds", [{}, {"drain": 5}], ids=["", "with a drain"])
+def test_a_request_that_does_not_qualify_is_left_alone(backend, scope, bounds):
+    steps = [(60, start(JSON)), (60, b"{}"), (60, END)]
+    world = slow(backend, steps, scope=scope, **bounds)
+    assert world.timeline == [(60, START), (60, b"{}"), (60, END)]
+    assert world.headers == JSON
+    assert world.facts == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"accept", b"text/html, Text/Event-Stream; q=0.5")],
+        [(b"accept", b"*/*;q=0"), (b"Accept", b" text/event-stream ;v=1")],
+        ((b"accept", b"text/event-stream;q=0.01"),),
+    ],
+)
+def test_a_request_that_accepts_events_qualifies(backend, headers):
+    world = slow(backend, [(60, start()), (61, END)], scope=http(headers=headers))
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+
+
+@pytest.mark.parametrize("headers", [[(b"accept",)], [7], iter(ACCEPTS), None])
+def test_a_request_that_makes_no_sense_is_the_apps(backend, headers):
+    world = slow(backend, [(60, start()), (61, END)], scope=http(headers=headers))
+    assert world.timeline == [(60, START), (61, END)]
+
+
+def test_a_route_that_is_hands_off_is_left_alone(backend):
+    world = slow(backend, [(60, start(JSON)), (60, END)], routes={"/": None})
+    assert world.timeline == [(60, START), (60, END)]
+
+
+def test_a_path_of_another_policy_is_left_alone(backend):
+    routes = {"/": Policy(start_after=30)}
+    world = slow(backend, [(60, start()), (61, END)], routes=routes, start_after=None)
+    assert world.timeline[0] == (30, START)
+    world = slow(
+        backend,
+        [(60, start()), (61, END)],
+        routes={"/x": Policy(start_after=30)},
+        start_after=None,
+    )
+    assert world.timeline[0] == (60, START)
+
+
+def test_start_as_asks_for_no_accept(backend):
+    options = {"start_as": "text/event-stream", "scope": http(method="POST")}
+    world = slow(backend, [(60, start()), (61, END)], **options)
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+
+
+def test_an_upload_is_not_answered_before_it_is_over(backend):
+    """Some clients listen only when they have sent everything."""
+
+    def prepare(world):
+        parts = (b"one", True), (b"two", True), (b"three", False)
+        world.requests = [
+            {"type": "http.request", "body": part, "more_body": more} for part, more in parts
+        ]
+
+    async def read(scope, receive, send):
+        return await receive()
+
+    steps = [(1, read), (25, read), (40, read), (60, start()), (61, END)]
+    world = slow(backend, steps, prepare=prepare)
+    assert world.timeline[:3] == [(40, START), (40, PING), (55, PING)]
+    world = slow(backend, [(1, read), (2, read), (3, read), *steps[3:]], prepare=prepare)
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+
+
+def test_an_upload_that_nobody_reads_does_not_hold_it_up(backend):
+    def prepare(world):
+        world.requests = [{"type": "http.request", "body": b"one", "more_body": True}]
+
+    world = slow(backend, [(60, start()), (61, END)], prepare=prepare)
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+
+
+def test_informational_responses_go_on_before_the_start_and_are_dropped_behind_it(backend):
+    early_hint = {"type": "http.response.early_hint", "links": []}
+    steps = [(5, start(status=103)), (6, early_hint)]
+    late = [(30, start(status=103)), (31, early_hint), (60, start()), (61, END)]
+    world = slow(backend, [*steps, *late])
+    assert [(when, message["type"]) for when, message in world.sent[:4]] == [
+        (5, "http.response.start"),
+        (6, "http.response.early_hint"),
+        (20, "http.response.start"),
+        (20, "http.response.body"),
+    ]
+    assert world.timeline[1:] == [(6, END), *world.timeline[2:]]
+    assert world.ended.late_status == 200
+
+
+# Late responses of another kind
+
+
+@pytest.mark.parametrize("bounds", [{}, {"drain": 5, "send_timeout": 5}], ids=["", "bounded"])
+def test_another_status_is_told_in_an_event_and_ends_the_stream(backend, bounds):
+    steps = [(60, start(JSON, 503)), (61, b'{"detail": '), (62, body(b'"no"}', more=False))]
+    world = slow(backend, steps, **bounds)
+    assert world.timeline == [
+        (20, START),
+        (20, PING),
+        (35, PING),
+        (50, PING),
+        (62, error_event(503, "application/json", '{"detail": "no"}')),
+        (62, END),
+    ]
+    assert world.ended.reason == StopReason.COMPLETED
+    assert (world.ended.started_by, world.ended.late_status) == ("middleware", 503)
+
+
+def test_another_media_type_is_told_too(backend):
+    html = [(b"Content-Type", b"text/html; charset=latin-1")]
+    world = slow(
+        backend, [(60, start(html)), (61, body("\xe9t\xe9\n".encode("latin-1"), more=False))]
+    )
+    assert world.timeline[-2:] == [
+        (61, error_event(200, "text/html", "\xe9t\xe9\n")),
+        (61, END),
+    ]
+
+
+def test_a_status_alone_is_told(backend):
+    world = slow(backend, [(30, start([], 204)), (31, END)])
+    assert world.timeline[-2:] == [(31, error_event(204, None, "")), (31, END)]
+
+
+def test_pings_go_on_until_the_other_response_is_whole(backend):
+    world = slow(backend, [(30, start(JSON, 500)), (31, b"{"), (60, body(b"}", more=False))])
+    assert world.pings == [20, 35, 50]
+    assert world.timeline[-2][1] == error_event(500, "application/json", "{}")
+
+
+def test_no_more_than_16_kib_of_a_body_are_told_and_then_the_client_has_gone(backend, log):
+    async def much(scope, receive, send):
+        await send(start([(b"content-type", b"text/plain")]))
+        await receive()
+        try:
+            for number in range(100):
+                await send(body(b"%1023d\n" % number))
+        except OSError as error:
+            log.add(str(error))
+            log.add(await receive())
+            await send(body(b"more"))
+
+    world = slow(backend, [(30, much)], prepare=log.prepare)
+    text = "".join(f"{number:1023d}\n" for number in range(16))
+    assert world.timeline[-2:] == [(30, error_event(200, "text/plain", text)), (30, END)]
+    assert log == [
+        (30, "the stream has been ended: completed"),
+        (30, {"type": "http.disconnect"}),
+    ]
+
+
+def test_exactly_16_kib_are_told_whole(backend):
+    text = "x" * 16 * 1024
+    plain = start([(b"content-type", b"text/plain")])
+    world = slow(backend, [(30, plain), (30, text.encode()), (31, END)])
+    assert world.timeline[-2:] == [(31, error_event(200, "text/plain", text)), (31, END)]
+
+
+@pytest.mark.parametrize("charset", ["no-such", "base64", "idna", "utf-8\0"])
+def test_a_charset_that_is_none_is_read_as_utf_8(backend, charset):
+    html = [(b"content-type", f'text/html; a=b; charset="{charset}"'.encode())]
+    steps = [(30, start(html)), (30, body(b"caf\xc3\xa9 \xff", more=False))]
+    world = slow(backend, steps)
+    assert world.timeline[-2:] == [
+        (30, error_event(200, "text/html", "café \ufffd")),
+        (30, END),
+    ]
+
+
+def test_a_compressed_body_can_not_be_told(backend):
+    head = start([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
+    world = slow(backend, [(30, head), (30, body(b"\x1f\x8b", more=False))])
+    assert world.timeline[-2:] == [(30, error_event(200, "text/event-stream", "")), (30, END)]
+
+
+def test_what_a_file_holds_can_not_be_told(backend):
+    head = start([(b"content-type", b"text/html")])
+    pathsend = {"type": "http.response.pathsend", "path": "/etc/hosts"}
+    world = slow(backend, [(30, head), (30, pathsend)])
+    assert world.timeline[-2:] == [(30, error_event(200, "text/html", "")), (30, END)]
+
+
+def test_trailers_of_a_late_start_are_dropped(backend):
+    trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
+    steps = [(30, {**start(), "trailers": True}), (31, X), (32, END), (32, trailers)]
+    world = slow(backend, steps)
+    assert world.timeline == [(20, START), (20, PING), (31, X), (32, END)]
+    assert trailers not in [message for _, message in world.sent]
+
+
+# Apps that fail
+
+
+def raising(error):
+    async def fail(scope, receive, send):
+        raise error
+
+    return fail
+
+
+class OnPurposeError(Exception):
+    """The app's own."""
+
+
+def test_an_error_reaches_the_server_when_the_client_has_been_answered(backend):
+    error = OnPurposeError("secret")
+    world = slow(backend, [(30, raising(error))], raises=OnPurposeError)
+    assert world.timeline == [
+        (20, START),
+        (20, PING),
+        (30, error_event(500, None, "")),
+        (30, END),
+    ]
+    assert (world.ended.reason, world.ended.error) == (StopReason.APP_FAILED, error)
+    assert (world.ended.started_by, world.ended.late_status) == ("middleware", None)
+
+
+def test_an_error_in_time_is_the_servers_alone(backend):
+    world = slow(backend, [(19, raising(OnPurposeError()))], raises=OnPurposeError)
+    assert world.sent == world.facts == []
+
+
+def test_an_error_behind_another_start_tells_of_that(backend):
+    steps = [(30, start(JSON, 502)), (31, b'{"half'), (32, raising(OnPurposeError()))]
+    world = slow(backend, steps, raises=OnPurposeError)
+    told = error_event(502, "application/json", '{"half')
+    assert world.timeline[-2:] == [(32, told), (32, END)]
+    assert (world.ended.reason, world.ended.late_status) == (StopReason.APP_FAILED, 502)
+
+
+def test_an_error_in_the_midst_of_the_body_cuts_the_stream_as_ever(backend):
+    steps = [(30, start()), (31, X), (32, raising(OnPurposeError()))]
+    world = slow(backend, steps, raises=OnPurposeError)
+    assert world.timeline == [(20, START), (20, PING), (31, X)]
+    assert world.ended.reason == StopReason.APP_FAILED
+
+
+def test_an_app_that_returns_without_an_answer_has_one_given(backend):
+    world = slow(backend, [(30, start(status=103))])
+    assert world.timeline[-2:] == [(30, error_event(500, None, "")), (30, END)]
+    assert (world.ended.reason, world.ended.error) == (StopReason.COMPLETED, None)
+    world = slow(backend, [(30, start(JSON, 404)), (31, b"{}")])
+    assert world.timeline[-2:] == [(31, error_event(404, "application/json", "{}")), (31, END)]
+
+
+def test_a_body_without_a_start_is_an_error_of_the_apps(backend):
+    world = slow(backend, [(30, X)], raises=RuntimeError)
+    assert "http.response.start must come before" in str(world.ended.error)
+    assert world.timeline[-2:] == [(30, error_event(500, None, "")), (30, END)]
+
+
+def test_a_start_that_makes_no_sense_is_told_as_a_failure(backend):
+    world = slow(backend, [(30, {"type": "http.response.start"}), (31, END)])
+    assert world.timeline[-2:] == [(31, error_event(500, None, "")), (31, END)]
+
+
+def test_a_client_that_does_not_read_keeps_no_error_back(backend):
+    def prepare(world):
+        world.slow = lambda message: 100 if b"error" in message.get("body", b"") else 0
+
+    world = slow(
+        backend, [(30, raising(OnPurposeError()))], raises=OnPurposeError, prepare=prepare
+    )
+    assert world.timeline == [(20, START), (20, PING)]
+    assert (world.ended.reason, world.ended.duration) == (StopReason.APP_FAILED, 11)
+
+
+def test_a_server_that_fails_to_take_the_answer_hides_no_error(backend):
+    def prepare(world):
+        world.failing = lambda message: (
+            ValueError("server") if b"error" in message.get("body", b"") else None
+        )
+
+    slow(backend, [(30, raising(OnPurposeError()))], raises=OnPurposeError, prepare=prepare)
+
+
+def test_a_server_that_fails_to_take_the_start_leaves_the_app_to_its_own(backend):
+    def prepare(world):
+        world.failing = lambda message: (
+            ValueError("server") if message.get("headers") == SSE_START else None
+        )
+
+    own = start(JSON)
+    world = slow(backend, [(30, own), (30, b"{}"), (30, END)], prepare=prepare)
+    assert world.timeline == [(30, START), (30, b"{}"), (30, END)]
+    assert world.facts == []
+
+
+def test_a_start_that_the_server_is_slow_to_refuse_leaves_the_app_to_its_own(backend):
+    def prepare(world):
+        early = {b"cache-control"}
+        world.slow = lambda message: 15 if early & {*dict(message.get("headers", ()))} else 0
+        world.failing = lambda message: ValueError("server") if world.slow(message) else None
+
+    options = {"start_as": "application/json", "prepare": prepare}
+    world = slow(backend, [(30, start(JSON)), (60, b"{}"), (60, END)], **options)
+    assert world.timeline == [(35, START), (60, b"{}"), (60, END)]
+    assert world.facts == []
+
+
+def test_a_call_that_is_over_while_the_start_is_being_sent_leaves_nothing_behind(backend):
+    def prepare(world):
+        world.slow = lambda message: 100 if message["type"].endswith("start") else 0
+
+    slow(backend, [(30, raising(OnPurposeError()))], raises=OnPurposeError, prepare=prepare)
+
+
+def test_a_call_that_ends_while_the_start_is_being_sent_is_answered_behind_it(backend):
+    def prepare(world):
+        world.slow = lambda message: 0.5 if message["type"].endswith("start") else 0
+
+    steps = [(20.2, raising(OnPurposeError()))]
+    world = slow(backend, steps, raises=OnPurposeError, prepare=prepare)
+    assert world.timeline == [
+        (20.5, START),
+        (20.5, PING),
+        (20.5, error_event(500, None, "")),
+        (20.5, END),
+    ]
+
+
+# Headers
+
+
+def test_headers_that_come_too_late_are_named_once(backend, caplog):
+    headers = [
+        (b"Content-Type", b"text/event-stream; charset=utf-8"),
+        (b"Set-Cookie", b"a=b"),
+        (b"set-cookie", b"c=d"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"vary", b"origin"),
+        (b"content-length", b"9"),
+    ]
+    made = []
+
+    def wrap(app, **options):
+        made[:] = made or [KeepaliveMiddleware(lambda *call: apps[-1](*call), **options)]
+        apps.append(app)
+        return made[0]
+
+    apps = []
+    for _ in range(2):
+        slow(backend, [(60, start(headers)), (60, body(X, more=False))], wrap=wrap)
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert record.getMessage() == (
+        "headers are lost that came after start_after: set-cookie, vary"
+    )
+    assert (record.route, record.headers) == ("*", "set-cookie, vary")
+
+
+def test_headers_that_nobody_misses_are_not_named(backend, caplog):
+    slow(backend, [(60, start()), (61, END)])
+    assert caplog.records == []
+
+
+# Other formats
+
+
+def test_json_is_started_with_spaces(backend):
+    answer = body(b'{\n"answer": 42\n}', more=False)
+    length = [*JSON, (b"content-length", b"17")]
+    options = {"start_as": "application/json", "scope": http(method="POST")}
+    world = slow(backend, [(60, start(length)), (60, answer)], **options)
+    assert world.timeline == [
+        (20, START),
+        (20, b" "),
+        (35, b" "),
+        (50, b" "),
+        (60, answer["body"]),
+        (60, END),
+    ]
+    assert world.headers[0] == (b"content-type", b"application/json")
+    assert json.loads(world.body) == {"answer": 42}
+
+
+def test_json_that_comes_in_time_is_as_without(backend):
+    world = slow(
+        backend, [(10, start(JSON)), (50, b"{}"), (50, END)], start_as="application/json"
+    )
+    assert world.timeline == [(10, START), (50, b"{}"), (50, END)]
+    assert world.headers == JSON
+
+
+@pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
+def test_a_late_failure_passes_its_own_json_on(backend, head):
+    steps = [(30, head), (31, b'{"detail": "no"}'), (31, END)]
+    world = slow(backend, steps, start_as="application/json")
+    assert world.body == b' {"detail": "no"}'
+    assert world.ended.late_status == head["status"]
+
+
+def test_an_error_of_a_json_app_is_told_in_json(backend):
+    steps = [(30, raising(OnPurposeError()))]
+    world = slow(backend, steps, start_as="application/json", raises=OnPurposeError)
+    assert json.loads(world.body) == {"status": 500, "media_type": None, "body": ""}
+
+
+def test_another_format_is_told_of_a_failure_in_a_line(backend):
+    ndjson = "application/x-ndjson"
+    options = {"formats": {ndjson: Ping.space()}, "start_as": "Application/X-NDJSON"}
+    world = slow(backend, [(30, start(JSON, 503)), (31, b"{}"), (31, END)], **options)
+    told = {"status": 503, "media_type": "application/json", "body": "{}"}
+    assert world.body == b" " + json.dumps(told).encode() + b"\n"
+    head = start([(b"content-type", ndjson.encode())])
+    world = slow(backend, [(30, head), (31, b"{}\n"), (31, END)], **options)
+    assert world.body == b" {}\n"
+
+
+# Ends
+
+
+@pytest.mark.parametrize("at", [10, 19])
+def test_a_client_that_leaves_before_the_start_has_nothing_started(backend, log, at):
+    async def listen(scope, receive, send):
+        await receive()
+        log.add((await receive())["type"])
+
+    world = slow(backend, [(1, listen), (30, start())], prepare=leaves_at(at, log))
+    assert log == [(at, "http.disconnect")]
+    assert [when for when, _ in world.timeline] == [30]
+
+
+def test_a_client_that_leaves_behind_the_start_ends_the_stream(backend, log):
+    world = slow(backend, [(60, start()), (61, X), (62, END)], prepare=leaves_at(40, log))
+    assert (world.ended.reason, world.ended.duration) == (StopReason.DISCONNECTED, 20)
+    assert world.ended.late_status is None
+    assert world.pings == [20, 35]
+
+
+@pytest.mark.parametrize("at", [10, 30])
+def test_an_abort_stops_the_pings(backend, at):
+    controller = AbortController()
+    world = slow(
+        backend,
+        [(60, start()), (61, END)],
+        abort=controller.signal,
+        at=[(at, controller.abort)],
+    )
+    if at == 10:  # before the start: that is the app's again
+        assert world.timeline == [(60, START), (61, END)]
+    else:
+        assert world.timeline == [(20, START), (20, PING), (61, END)]
+    assert world.ended.reason == StopReason.ABORTED
+
+
+def test_an_abort_of_its_own_stops_a_stream_before_its_start(backend):
+    async def give_up(scope, receive, send):
+        stream(scope).abort()
+
+    world = slow(backend, [(10, give_up), (60, start()), (61, END)])
+    assert world.timeline == [(60, START), (61, END)]
+
+
+def test_a_shutdown_with_a_drain_ends_a_stream_whose_app_has_not_started(backend, log):
+    controller = AbortController()
+
+    async def go_on(scope, receive, send):
+        try:
+            await send(start())
+        except OSError as error:
+            log.add(str(error))
+
+    world = slow(
+        backend,
+        [(35.5, go_on)],
+        abort=controller.signal,
+        at=[(30, controller.abort)],
+        drain=5,
+        farewell=FAREWELL,
+        prepare=log.prepare,
+    )
+    assert world.timeline == [(20, START), (20, PING), (35, BYE), (35, END)]
+    assert log == [(35.5, "the stream has been ended: aborted")]
+
+
+def test_an_error_behind_an_end_is_told_to_nobody(backend, log):
+    controller = AbortController()
+    world = slow(
+        backend,
+        [(35.5, raising(OnPurposeError()))],
+        abort=controller.signal,
+        at=[(30, controller.abort)],
+        drain=5,
+        raises=OnPurposeError,
+    )
+    assert world.timeline == [(20, START), (20, PING), (35, END)]
+
+
+def test_a_call_that_is_cancelled_is_not_answered(backend):
+    async def main(scope, receive, send):
+        with anyio.move_on_after(5) as scope_:
+            await inner(scope, receive, send)
+        assert scope_.cancelled_caught
+
+    async def slowly(scope, receive, send):
+        await anyio.sleep(100)
+
+    inner = KeepaliveMiddleware(slowly, start_after=2, interval=2)
+    world = play(backend, [(0, main)], head=None, scope=wanting(), wrap=lambda app, **_: app)
+    assert world.timeline == [(2, START), (2, PING), (4, PING)]
+
+
+# Nested middlewares
+
+
+@pytest.mark.parametrize("inner", [{}, {"start_after": 30}, {"start_after": 10}])
+@pytest.mark.parametrize("outer", [{}, {"start_after": 20}])
+def test_one_of_two_starts_and_pings(backend, inner, outer):
+    def wrap(app, **options):
+        return KeepaliveMiddleware(KeepaliveMiddleware(app, **options | inner), **outer)
+
+    steps = [(60, start()), (60, X), (61, END)]
+    world = slow(backend, steps, wrap=wrap, start_after=None)
+    firsts = [one["start_after"] for one in (inner, outer) if one]
+    first = min(firsts, default=60)
+    expected = [(first, START)]
+    expected += [(t, PING) for t in range(first, 60, 15)]
+    assert world.timeline == [*expected, (60, X), (61, END)]
+
+
+# The pure parts
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"start_after": 0}, "start_after must be above 0"),
+        ({"start_after": "1"}, "start_after must be a number"),
+        ({"start_as": "text/event-stream"}, "start_as needs start_after"),
+        ({"start_after": 1, "start_as": "text/html"}, "start_as must be text/event-stream, "),
+        (
+            {"start_after": 1, "start_as": b"text/event-stream"},
+            "start_as must be a media type",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        Policy(**options)

@@ -1,0 +1,111 @@
+"""The state machine of `test_machine`, with an app that starts late, perhaps too late.
+
+A start of the app's that comes behind the middleware's either fits, and then everything is as
+for any stream, or it doesn't, and then the client is told so in the last there is.
+"""
+
+from unittest.mock import patch
+
+import pytest
+from harness import http, start
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from test_machine import Machine, TrioMachine
+
+from keepalive import StopReason, StreamEnded, stream
+
+START_AFTER = 3.5
+HEADERS = [(b"accept", b"text/event-stream")]
+
+
+class Late:
+    """What a machine does whose app starts when a rule says so."""
+
+    scope = http(headers=HEADERS)
+    options = {"start_after": START_AFTER}
+    app_has_started = False
+    started_early = held = False
+
+    async def app(self, scope, receive, send):
+        self.ask = receive
+        signal = stream(scope).signal
+        signal.add_callback(lambda: self.hear(signal.reason))
+        await self.obey(send)
+
+    async def take(self, message):
+        if message["type"] == "http.response.start":
+            assert not self.opened, "a second start"
+            self.started_early = not self.app_has_started
+            self.opened_on = self.time
+            if self.asked_to_stop_at is not None:
+                self.asked_to_stop_at = self.now()
+            await super().take(message)
+            self.note(self.asked_by)
+        else:
+            if b"error" in message.get("body", b""):
+                assert self.started_early
+                assert self.held or not self.app_has_started
+                assert not message["more_body"]
+            await super().take(message)
+
+    @precondition(lambda self: not self.app_has_started and not self.over)
+    @rule(fits=st.booleans())
+    def app_starts(self, fits):
+        self.app_has_started = True
+        self.held = self.started_early and not fits
+        status = 200 if fits else 503
+        self.steps.call(self.command, start(status=status))
+
+    @invariant()
+    def what_is_held_is_told_at_the_end(self):
+        if self.held and self.last_taken and self.ended_by_app:
+            assert b"error" in self.wire[-1][2]
+            assert b'"status": 503' in self.wire[-1][2]
+        for fact in self.facts:
+            if isinstance(fact, StreamEnded):
+                assert fact.started_by == ("middleware" if self.started_early else "app")
+
+    async def receive(self):
+        message = await super().receive()
+        if message["type"] == "http.disconnect" and not self.opened:
+            self.asked_by = self.asked_by or StopReason.DISCONNECTED
+        return message
+
+    @property
+    def to_be_passed_on(self):
+        return b"" if self.held else self.handed
+
+    @invariant()
+    def the_start_is_in_time(self):
+        """Where nothing stands in the way: an upload, or what has stopped the stream."""
+        uploading = self.given and self.given[-1]["more_body"]
+        excused = self.app_has_started or self.over or self.asked_by or uploading
+        assert self.opened or excused or self.time <= START_AFTER
+
+
+class EarlyMachine(Late, Machine):
+    """On asyncio."""
+
+
+class EarlyTrioMachine(Late, TrioMachine):
+    """On trio."""
+
+
+def run(machine, examples, steps):
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
+    )
+
+
+@pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
+def test_on_asyncio():
+    run(EarlyMachine, 100, 30)
+
+
+@pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
+def test_on_trio():
+    run(EarlyTrioMachine, 40, 25)
