@@ -35,6 +35,7 @@ PROGRAMS: Final = {
     "chromium": ["chromium", "--version", "--no-sandbox"],
     "node": [NODE, "--version"],
     "curl": ["curl", "--version"],
+    "jq": ["jq", "--version"],
 }
 """What tells a program's version."""
 

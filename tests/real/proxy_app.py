@@ -34,6 +34,8 @@ PINGS: Final = round(SILENCE / INTERVAL) + 2
 
 SSE: Final = "text/event-stream"
 NDJSON: Final = "application/x-ndjson"
+JSON: Final = "application/json"
+START_AFTER: Final = 0.5
 FIRST: Final = b"data: first\n\n"
 LONG: Final = b"data: %b\n\n" % b"long ".ljust(1000, b"x")
 """An event that a proxy thinks worth compressing."""
@@ -41,6 +43,7 @@ LONG: Final = b"data: %b\n\n" % b"long ".ljust(1000, b"x")
 LAST: Final = b"event: last\nid: 2\ndata: two\ndata: lines\n\n"
 TALK: Final = b"data: talk\n\n"
 RECORDS: Final = (b'{"n": 1}\n', b'{"n": 2}\n')
+REPORT: Final = b'{"answer": 42}'
 PLAIN_TEXT: Final = b"whole ".ljust(1000, b"x")
 
 
@@ -104,6 +107,13 @@ class Call:
             pass
         self.entry.left = True
 
+    async def hush(self) -> None:
+        """Say nothing until the pings have filled a silence."""
+        began = time.monotonic()
+        async with asyncio.timeout(PATIENCE):
+            await self._hush()
+        self.entry.silence = time.monotonic() - began
+
     async def say_and_hush(self, body: bytes) -> None:
         """Say one thing, and no more until the pings have filled a silence; unkept, for ever.
 
@@ -162,6 +172,20 @@ async def mute(call: Call) -> None:
     await call.say(LAST, more=False)
 
 
+async def tardy(call: Call) -> None:
+    """Be pinged for long before the response starts."""
+    await call.hush()
+    await call.start()
+    await call.say(LAST, more=False)
+
+
+async def report(call: Call) -> None:
+    """Be pinged for long before JSON comes."""
+    await call.hush()
+    await call.start(JSON)
+    await call.say(REPORT, more=False)
+
+
 async def talking(call: Call) -> None:
     """Say something as often as a ping would be sent, for as long as the kept are silent."""
     await call.start()
@@ -209,7 +233,19 @@ async def whole(call: Call) -> None:
 
 APPS: Final = {
     app.__name__: app
-    for app in (silent, records, mute, talking, gated, long, headed, endless, whole)
+    for app in (
+        silent,
+        records,
+        mute,
+        tardy,
+        report,
+        talking,
+        gated,
+        long,
+        headed,
+        endless,
+        whole,
+    )
 }
 
 
@@ -250,6 +286,8 @@ VARIANTS: Final[dict[str, ASGIApp]] = {
     "first": kept(interval=60.0, first=0),
     "first-bare": kept(interval=60.0, first=0, headers=False),
     "mortal": kept(max_lifetime=1.0),
+    "early": kept(start_after=START_AFTER, start_as=SSE),
+    "early-json": kept(start_after=START_AFTER, start_as=JSON),
 }
 
 

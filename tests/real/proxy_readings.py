@@ -267,6 +267,8 @@ READINGS: Final = {
     "kept": ("limit", to_its_end("kept", "silent")),
     "records": ("limit", to_its_end("kept", "records")),
     "mute": ("limit", to_its_end("kept", "mute")),
+    "tardy": ("limit", to_its_end("early", "tardy")),
+    "report": ("limit", to_its_end("early-json", "report")),
     "head, plain": (USUAL, with_its_end_held("plain", "headed")),
     "head, late": (USUAL, with_its_end_held("late", "headed")),
     "head, first": (USUAL, with_its_end_held("first", "headed")),

@@ -20,6 +20,7 @@ from real.proxy_app import (
     PINGS,
     PLAIN_TEXT,
     RECORDS,
+    REPORT,
     SILENCE,
     TALK,
 )
@@ -156,6 +157,26 @@ def test_silence_before_the_response_starts_is_no_streams_silence(seen, name):
     assert journal["left"]
     assert journal["pings"] == 0
     hold("silence", name, "silent before its start, with it", fate(made))
+
+
+@EVERY
+def test_a_response_that_is_started_in_its_apps_place_lives(seen, name):
+    made, journal, _ = seen("tardy")
+    found = fate(made, LAST)
+    assert found == WHOLE
+    assert split_pings(made.body)[1] >= PINGS
+    assert journal["silence"] > SILENCE > 2 * LIMIT
+    hold("silence", name, "the same, with `start_after`", found)
+
+
+@EVERY
+def test_json_that_is_started_in_its_apps_place_lives(seen, name):
+    made, journal, _ = seen("report")
+    assert (made.status, made.end) == (200, WHOLE)
+    assert made.body.lstrip(b" ") == REPORT
+    assert len(made.body) - len(REPORT) >= PINGS
+    assert journal["silence"] > 2 * LIMIT
+    hold("silence", name, "slow JSON, with `start_after`", made.end)
 
 
 @EVERY

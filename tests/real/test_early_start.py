@@ -1,0 +1,217 @@
+"""What clients make of a response that the middleware starts in its app's place."""
+
+import json
+import subprocess
+import sys
+
+import httpx
+import pytest
+from real import browser as chromium
+from real import parts
+from real.books import BOOKS
+from real.clients import complaints
+from real.early_app import EVENTS, PINGS, REFUSAL, REPORT, WORDS, OnPurposeError
+from real.processes import running
+
+pytestmark = [pytest.mark.real, pytest.mark.parts]
+
+BOOK, TABLE = BOOKS["clients"], "early"
+COLUMNS = {
+    "answers": "a late answer",
+    "refused": "a late 503",
+    "raises": "an app that raises late",
+}
+TOLD = {"status": 503, "media_type": "application/json", "body": json.dumps(REFUSAL)}
+FAILED = {"status": 500, "media_type": None, "body": ""}
+AS_EVENTS = {"refused": TOLD, "raises": FAILED}
+AS_JSON = {"answers": REPORT, "refused": REFUSAL, "raises": FAILED}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    parts.need("uvicorn")
+
+    def command(port):
+        options = ["--port", str(port), "--lifespan", "off", "--log-level", "warning"]
+        return [sys.executable, "-m", "uvicorn", "real.early_app:application", *options]
+
+    with running("uvicorn", command, tmp_path_factory.mktemp("early")) as process:
+        yield process
+        on_purpose = ("Traceback (most recent", "in ASGI application", OnPurposeError.__name__)
+        told = complaints(process.log)
+        assert [line for line in told if not any(words in line for words in on_purpose)] == []
+
+
+def hold(row, column, found, *used):
+    BOOK.hold(TABLE, row, COLUMNS[column], found, *used)
+
+
+def by_requests(url):
+    import requests
+
+    response = requests.get(url, timeout=20)
+    return response.status_code, response.content, response.json()
+
+
+def by_httpx(url):
+    response = httpx.get(url, timeout=20)
+    return response.status_code, response.content, response.json()
+
+
+FETCH = """
+const response = await fetch(process.argv[1]);
+const text = await response.text();
+console.log(JSON.stringify([response.status, text, JSON.parse(text)]));
+"""
+
+
+def by_fetch(url):
+    command = [parts.NODE, "--input-type=module", "-e", FETCH, url]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    assert not done.stderr
+    status, text, value = json.loads(done.stdout)
+    return status, text.encode(), value
+
+
+def by_jq(url):
+    command = ["curl", "-sS", "-w", "%{stderr}%{http_code}", url]
+    body = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(["jq", "."], input=body.stdout, capture_output=True, check=True)
+    return int(body.stderr), body.stdout, json.loads(done.stdout)
+
+
+READERS = {
+    "requests, `.json()`": (by_requests, "requests"),
+    "httpx, `.json()`": (by_httpx, "httpx"),
+    "`fetch` of Node.js": (by_fetch, "program:node"),
+    "`curl` and `jq`": (by_jq, "program:curl", "program:jq"),
+}
+PATHS = {"answers": "report", "refused": "refused", "raises": "raises"}
+
+
+@pytest.mark.parametrize("what", COLUMNS)
+@pytest.mark.parametrize("client", READERS)
+def test_who_reads_json_whole_reads_it_behind_spaces(server, client, what):
+    read, *used = READERS[client]
+    parts.need(*used)
+    status, body, value = read(server.url(f"/json/{PATHS[what]}"))
+    assert status == 200
+    assert len(body) - len(body.lstrip(b" ")) >= PINGS
+    assert value == AS_JSON[what]
+    if what == "answers":
+        plain_status, plain, plain_value = read(server.url(f"/plain/{PATHS[what]}"))
+        assert (plain_status, plain_value) == (200, value)
+        assert body.lstrip(b" ") == plain
+    words = {"answers": "whole", "refused": "the app's JSON, with 200"}
+    hold(client, what, words.get(what, "JSON that tells it, with 200"), *used)
+
+
+OPENAI = "openai, `stream=True`"
+
+
+def completion(server, path):
+    """Return what OpenAI's SDK gives to the user's code."""
+    import openai
+
+    address = httpx.URL(server.url(path))
+
+    class Transport(httpx.HTTPTransport):
+        def handle_request(self, request):
+            request.url = address
+            return super().handle_request(request)
+
+    client = openai.OpenAI(
+        api_key="none", max_retries=0, http_client=httpx.Client(transport=Transport())
+    )
+    with client:
+        messages = [{"role": "user", "content": "Is all well?"}]
+        chunks = client.chat.completions.create(model="m", messages=messages, stream=True)
+        return list(chunks)
+
+
+def words_of(chunks):
+    return tuple(chunk.choices[0].delta.content for chunk in chunks)
+
+
+def test_openais_sdk_gets_a_late_answer(server):
+    parts.need("openai")
+    assert words_of(completion(server, "/plain/completions")) == WORDS
+    assert words_of(completion(server, "/events/completions")) == WORDS
+    hold(OPENAI, "answers", "whole", "openai")
+
+
+@pytest.mark.parametrize("what", AS_EVENTS)
+def test_openais_sdk_hands_a_late_failure_out_as_a_chunk(server, what):
+    parts.need("openai")
+    import openai
+
+    (chunk,) = completion(server, f"/events/{what}")
+    assert chunk.choices is None
+    assert {name: chunk.model_extra[name] for name in TOLD} == AS_EVENTS[what]
+    with pytest.raises(openai.InternalServerError):
+        completion(server, f"/plain/{what}")
+    hold(OPENAI, what, "a chunk with no `choices`", "openai")
+
+
+EVENT_SOURCE = "Chromium: `EventSource`"
+LISTEN = """(path) => {
+  seen = [];
+  opened = 0;
+  const source = new EventSource(path);
+  source.onopen = () => opened += 1;
+  for (const type of ["message", "update", "ping", "error"]) {
+    source.addEventListener(type, (event) => {
+      seen.push([type, event.data ?? null, source.readyState]);
+    });
+  }
+}"""
+CONNECTING = 0
+
+
+def seen_by(browser, server, path):
+    """Return what an `EventSource` sees until it is about to connect again."""
+    with browser.tab(server.url("/")) as tab:
+        tab.evaluate(LISTEN, path)
+        tab.wait_for("seen.some(([type, data]) => type === 'error' && data === null)")
+        *seen, end = tab.evaluate("seen")
+        complained, opened = tab.complaints, tab.evaluate("opened")
+    assert (complained, opened) == ([], 1)
+    assert end == ["error", None, CONNECTING]
+    return [(kind, data) for kind, data, _ in seen]
+
+
+def test_a_browser_gets_a_late_answer(browser, server):
+    parts.need(*chromium.PARTS)
+    plain = seen_by(browser, server, "/plain/events")
+    early = seen_by(browser, server, "/accepted/events")
+    assert EVENTS
+    assert plain == [("message", "one"), ("update", "two")]
+    assert early == [("ping", "")] * PINGS + plain
+    hold(EVENT_SOURCE, "answers", "whole", "program:chromium")
+
+
+@pytest.mark.parametrize("what", AS_EVENTS)
+def test_a_browser_gets_a_late_failure_as_an_event_and_connects_again(browser, server, what):
+    *pings, (kind, data) = seen_by(browser, server, f"/accepted/{what}")
+    assert pings == [("ping", "")] * PINGS
+    assert (kind, json.loads(data)) == ("error", AS_EVENTS[what])
+    hold(
+        EVENT_SOURCE,
+        what,
+        "an `error` event with its data; connects again",
+        "program:chromium",
+    )
+
+
+def test_a_browser_gives_up_at_an_early_failure(browser, server):
+    """The twin: what the same app's refusal does without the middleware."""
+    with browser.tab(server.url("/")) as tab:
+        tab.evaluate(LISTEN, "/plain/refused")
+        tab.wait_for("seen.length")
+        assert tab.evaluate("seen") == [["error", None, 2]]
+        assert tab.evaluate("opened") == 0
+
+
+def test_the_table_has_all_its_cells_and_no_other():
+    rows = [*READERS, OPENAI, EVENT_SOURCE]
+    assert BOOK.cells(TABLE) == {(row, column) for row in rows for column in COLUMNS.values()}
