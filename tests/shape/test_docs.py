@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pages
 import pytest
+from real import parts
 
 import keepalive
 
@@ -24,6 +25,7 @@ SECONDS = 30
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,}|~{3,})(?P<info>[^\n`]*)$")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+NEEDS = re.compile(r"^<!-- needs: ([^>]+) -->$", re.MULTILINE)
 REFERENCE = re.compile(r"^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 SHELL = {"sh", "bash", "shell", "console"}
 
@@ -63,6 +65,17 @@ def blocks(text: str) -> Iterator[tuple[int, str, str]]:
 
 def python_blocks(text: str) -> list[tuple[int, str]]:
     return [(line, code) for line, info, code in blocks(text) if info == "python"]
+
+
+def needs(text: str) -> list[str]:
+    """Return what the Python of a page needs, beside what all tests do, as the page says."""
+    return [name for found in NEEDS.findall(text) for name in re.split(r",\s*", found)]
+
+
+def marked(path: Path):
+    """Return a page as a parameter; one that needs other projects' parts has their mark."""
+    marks = [pytest.mark.parts] if needs(path.read_text()) else []
+    return pytest.param(path, id=name_of(path), marks=marks)
 
 
 def hidden_python(text: str) -> Iterator[str]:
@@ -164,9 +177,10 @@ def test_command(readme: str) -> str:
 test_command.__test__ = False
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", map(marked, PAGES))
 def test_the_python_of_a_page_runs(page):
     text = page.read_text()
+    parts.need(*needs(text))
     assert list(hidden_python(text)) == []
     done = run_page(name_of(page), text)
     assert done.returncode == 0, done.stderr
@@ -235,6 +249,12 @@ def test_python_that_is_not_run_is_seen(info):
     assert python_blocks(text) == []
     assert list(hidden_python(text))
     assert list(hidden_python("```sh\npython x.py\n```\n```\n: ping\n```\n")) == []
+
+
+def test_what_a_page_needs_is_read_from_it():
+    text = "# A page\n\n<!-- needs: litestar, program:nginx -->\n\n`<!-- needs: x -->`\n"
+    assert needs(text) == ["litestar", "program:nginx"]
+    assert needs("# A page\n") == []
 
 
 def test_a_block_with_no_end_is_seen():
