@@ -1,7 +1,9 @@
 """Streams that the middleware starts, because their app takes too long: timelines."""
 
+import asyncio
 import json
 import logging
+import sys
 
 import anyio
 import pytest
@@ -92,6 +94,22 @@ def test_a_start_that_the_server_is_slow_to_take_is_waited_for(backend):
 
     world = slow(backend, [(22, start()), (22, X), (40, END)], prepare=prepare)
     assert world.timeline == [(30, START), (30, PING), (30, X), (40, END)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_start_by_a_task_that_begins_eagerly(delay):
+    """It may be over before whoever began it goes on."""
+
+    def prepare(world):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        world.slow = lambda message: delay
+
+    world = slow("asyncio", [(60, start()), (60, X), (70, END)], prepare=prepare)
+    first = 20 + 2 * delay
+    assert world.timeline[:2] == [(20 + delay, START), (first, PING)]
+    assert world.ended.started_by == "middleware"
+    assert world.body.endswith(X)
 
 
 def test_pings_are_steady_from_the_start_on(backend):
