@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import keepalive
+import keepalive.testing
 
 FACE = [
     "AbortController",
@@ -40,7 +41,8 @@ NOT_CONSTRUCTED = {"KeepaliveStream", "Observer", "SignalOwner"}
 
 def test_the_names_are_these():
     assert keepalive.__all__ == FACE
-    assert [name for name in dir(keepalive) if not name.startswith("_")] == FACE
+    names = [name for name in dir(keepalive) if not name.startswith("_")]
+    assert names == sorted([*FACE, "testing"])  # which is imported by this test, not by that
 
 
 def undocumented(name: str, thing: object) -> Iterator[str]:
@@ -89,6 +91,11 @@ def documented_assignments(source: str) -> set[str]:
         and isinstance(after.value, ast.Constant)
         and isinstance(after.value.value, str)
     }
+
+
+def test_what_users_test_with_has_one_name():
+    assert keepalive.testing.__all__ == ["timeline"]
+    assert list(undocumented("timeline", keepalive.testing.timeline)) == []
 
 
 @pytest.mark.parametrize("name", FACE)
@@ -174,15 +181,18 @@ before = seen()
 import {module}
 after = seen()
 effects = [name for name in before if before[name] != after[name]]
-effects += [name for name in ("trio", "uvloop", "starlette") if name in sys.modules]
+foreign = ("trio", "uvloop", "starlette", {others})
+effects += [name for name in foreign if name in sys.modules]
 print(json.dumps(effects))
 """
 
 
-def effects_of_importing(module: str, folder: Path, first: str = "") -> list[str]:
+def effects_of_importing(
+    module: str, folder: Path, first: str = "", others: str = ""
+) -> list[str]:
     """Return what an import does besides importing; its dependencies' doings apart."""
     done = subprocess.run(
-        [sys.executable, "-c", EFFECTS.format(module=module, first=first)],
+        [sys.executable, "-c", EFFECTS.format(module=module, first=first, others=others)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path(keepalive.__file__).parent.parent)},
         capture_output=True,
@@ -196,7 +206,10 @@ def effects_of_importing(module: str, folder: Path, first: str = "") -> list[str
 
 def test_an_import_has_no_effects(tmp_path):
     first = "import asyncio, anyio, anyio.lowlevel, typing_extensions"
-    assert effects_of_importing("keepalive", tmp_path, first) == []
+    assert effects_of_importing("keepalive", tmp_path, first, "'keepalive.testing'") == []
+    assert (
+        effects_of_importing("keepalive.testing", tmp_path, f"{first}, anyio.to_thread") == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import keepalive
+import keepalive.testing
 
 PACKAGE = Path(keepalive.__file__).parent
 FLOORS = (
@@ -23,7 +24,7 @@ FLOORS = (
     {"_bounds"},
     {"_early"},
     {"_middleware", "_view"},
-    {"__init__"},
+    {"__init__", "testing"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 THIRD_PARTY = {"anyio", "typing_extensions"}

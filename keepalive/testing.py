@@ -1,0 +1,221 @@
+"""What an app sends to one client, and when, on a clock that no test has to wait for.
+
+Law: a server, a client and a clock for one request. Records what it is sent; knows no pings
+and no policy. Imported only by name: `import keepalive` doesn't.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from urllib.parse import unquote
+
+import anyio
+import anyio.to_thread
+from typing_extensions import override
+
+from ._asgi import BODY, DISCONNECT, REQUEST, START, ASGIApp, Message, Scope
+from ._backend import current_loop
+
+if TYPE_CHECKING:
+    import trio
+
+Sent: TypeAlias = int | bytes | Literal["end"]
+
+__all__ = ["timeline"]
+
+_PATIENCE: Final = 60.0
+
+
+def timeline(
+    app: ASGIApp,
+    path: str = "/",
+    *,
+    seconds: float = 60.0,
+    at: Mapping[float, Callable[[], object]] | None = None,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    clock: "trio.abc.Clock | None" = None,
+) -> list[tuple[float, Sent]]:
+    """Serve one request of an app in no time, and return what was sent at which second.
+
+    Time is virtual: it stands still while anything runs, and then jumps to whatever is due
+    next. So a test of an hour takes milliseconds, and finds the same each time. On asyncio it
+    waits for worker threads too, but not for other processes: an app that asks a database or
+    another server needs a stand-in for that. No lifespan is run.
+
+    An app that has not returned a minute after the client has left is cancelled.
+
+    Args:
+        app: Any ASGI app.
+        path: The request's path, with a query if there is one.
+        seconds: When the client leaves, if the response has not ended by then.
+        at: What else happens at which second: functions that take nothing, such as
+            `controller.abort` or `middleware.shutdown`.
+        method: The request's.
+        headers: The request's.
+        body: The request's.
+        clock: A clock of trio's, to run on trio instead of asyncio:
+            `trio.testing.MockClock(autojump_threshold=0)`.
+
+    Returns:
+        Pairs of a time, in seconds since the request, and what was sent: the status, as an
+        `int`, when the response started; the `bytes` of each body message that has any;
+        `"end"`, when the response was complete.
+
+    Raises:
+        RuntimeError: It was called from within an event loop, as by a test that is `async`.
+        Exception: Whatever the app has raised, or a function in `at`, unwrapped.
+    """
+    scope = _scope(path, method, headers or {}, body)
+
+    async def serve() -> list[tuple[float, Sent]]:
+        peer = _Peer(seconds, body)
+        await peer.serve(app, scope, at or {})
+        return peer.sent
+
+    async def serve_on_asyncio() -> list[tuple[float, Sent]]:
+        loop = cast("_VirtualLoop", asyncio.get_running_loop())
+        loop.await_threads_of(anyio.to_thread.current_default_thread_limiter())
+        return await serve()
+
+    if clock is not None:
+        return anyio.run(serve, backend="trio", backend_options={"clock": clock})
+    return anyio.run(serve_on_asyncio, backend_options={"loop_factory": _VirtualLoop})
+
+
+def _scope(path: str, method: str, headers: Mapping[str, str], body: bytes) -> Scope:
+    path, _, query = path.partition("?")
+    own = {"host": "testserver"} | ({"content-length": str(len(body))} if body else {})
+    given = {name.lower(): value for name, value in headers.items()}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in (own | given).items()],
+        "client": ("testclient", 50000),
+        "server": ("testserver", 80),
+        "state": {},
+    }
+
+
+class _Peer:
+    """A server and its one client, who stays for a while."""
+
+    def __init__(self, seconds: float, body: bytes) -> None:
+        self.sent: list[tuple[float, Sent]] = []
+        self._began = anyio.current_time()
+        self._leaves_at = self._began + seconds
+        self._requests: list[Message] = [{"type": REQUEST, "body": body, "more_body": False}]
+        self._over = anyio.Event()
+        self._failures: list[Exception] = []
+
+    async def serve(
+        self, app: ASGIApp, scope: Scope, at: Mapping[float, Callable[[], object]]
+    ) -> None:
+        """Serve the request; raise what has failed."""
+        loop = current_loop()
+        with anyio.CancelScope(deadline=self._leaves_at + _PATIENCE) as block:
+            timers = [
+                loop.call_at(self._began + when, self._guarded(callback, block.cancel))
+                for when, callback in at.items()
+            ]
+            try:
+                await app(scope, self.receive, self.send)
+            finally:
+                for cancel in timers:
+                    cancel()
+        if self._failures:
+            raise self._failures[0]
+
+    def _guarded(
+        self, callback: Callable[[], object], fail: Callable[[], object]
+    ) -> Callable[[], None]:
+        def call() -> None:
+            try:
+                callback()
+            except Exception as error:
+                self._failures.append(error)
+                fail()
+
+        return call
+
+    async def receive(self) -> Message:
+        if self._requests:
+            return self._requests.pop()
+        with anyio.CancelScope(deadline=self._leaves_at):
+            await self._over.wait()
+        return {"type": DISCONNECT}
+
+    async def send(self, message: Message) -> None:
+        now = anyio.current_time()
+        if now >= self._leaves_at or self._over.is_set():
+            return  # as servers do
+        when = round(now - self._began, 6)
+        if message["type"] == START:
+            self.sent.append((when, int(message["status"])))
+        elif message["type"] == BODY:
+            if data := bytes(message.get("body", b"")):
+                self.sent.append((when, data))
+            if not message.get("more_body", False):
+                self.sent.append((when, "end"))
+                self._over.set()
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop on a clock that jumps, but not while a thread is at work."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector(self._threads_work)
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._in_executors = 0
+        super().__init__(self._jumping)
+
+    @override
+    def time(self) -> float:
+        return self._jumping.now
+
+    @override
+    def run_in_executor(  # type: ignore[override]  # it takes all that asyncio's own does
+        self, *args: Any, **named: Any
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = super().run_in_executor(*args, **named)
+        self._in_executors += 1
+        future.add_done_callback(self._one_less)
+        return future
+
+    def _one_less(self, _: object) -> None:
+        self._in_executors -= 1
+
+    def await_threads_of(self, limiter: anyio.CapacityLimiter) -> None:
+        self._limiter = limiter
+
+    def _threads_work(self) -> bool:
+        in_anyio = 0 if self._limiter is None else self._limiter.borrowed_tokens
+        return bool(in_anyio or self._in_executors)
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of waiting for a timer, has the clock jump to it."""
+
+    now = 0.0
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        super().__init__()
+        self._busy = busy
+
+    @override
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or self._busy():
+            return super().select(timeout)
+        events = super().select(0)
+        if not events:
+            self.now += max(timeout, 0)
+        return events
