@@ -23,6 +23,14 @@ class AbortSignal:
     """Tells that something is to stop. Get one from `AbortController.signal`.
 
     One signal may be shared by any number of streams, threads and event loops.
+
+    Example:
+        >>> controller = AbortController()
+        >>> controller.signal.add_callback(lambda: print("stopping"))
+        >>> controller.abort()
+        stopping
+        >>> controller.signal.aborted
+        True
     """
 
     __slots__ = ("__weakref__", "_callbacks", "_outcome")
@@ -65,7 +73,15 @@ class AbortSignal:
     async def wait(self) -> object:
         """Wait until the signal is aborted, and return the reason.
 
-        Any number of tasks may wait, on asyncio and on trio.
+        Any number of tasks may wait, on asyncio and on trio. An abort wakes them all at
+        once, from whichever thread it comes.
+
+        Example:
+            >>> import anyio
+            >>> controller = AbortController()
+            >>> controller.abort("enough")
+            >>> anyio.run(controller.signal.wait)
+            'enough'
         """
         if self.aborted:
             await checkpoint()
@@ -102,6 +118,14 @@ class AbortController:
     """Makes a signal, and aborts it.
 
     Needs no event loop: it may be made at import time. The web platform's names.
+
+    Example:
+        >>> evening = AbortController()
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, abort=evening.signal)
+        >>> evening.abort("closing time")
+        >>> evening.signal.reason
+        'closing time'
     """
 
     __slots__ = ("_signal",)

@@ -40,6 +40,12 @@ class Ping:
         ValueError: The payload is empty, or neither ends at its own boundary nor consists
             of spaces.
         TypeError: The payload is not `bytes`.
+
+    Example:
+        >>> Ping.event("tick", data="a\nb").payload
+        b'event: tick\ndata: a\ndata: b\n\n'
+        >>> Ping.comment().payload, Ping.comment().at
+        (b': ping\n', 'line')
     """
 
     payload: bytes
@@ -144,10 +150,6 @@ class Ping:
 
 def frame_of(ping: Ping, newline: bytes) -> bytes:
     r"""Return the bytes to send into a stream whose lines end with `newline`.
-
-    Args:
-        ping: The ping.
-        newline: The stream's own line ending, `b"\n"` or `b"\r\n"`.
 
     Raises:
         Exception: Whatever the ping's callable raised, `TypeError` or `ValueError` for a text

@@ -56,6 +56,13 @@ class KeepaliveMiddleware:
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
         TypeError: A value is of the wrong type, or an option is unknown.
+
+    Example:
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, 5.0, routes={"/files/{path:path}": None})
+        >>> KeepaliveMiddleware(app, intervall=5.0)
+        Traceback (most recent call last):
+        TypeError: KeepaliveMiddleware has no option 'intervall'; the nearest is 'interval'
     """
 
     __slots__ = (
@@ -115,7 +122,13 @@ class KeepaliveMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
+        """Serve one ASGI connection. What the app raises comes out as it is.
+
+        Args:
+            scope: The connection's; while the app runs it holds its stream, for `stream`.
+            receive: The server's.
+            send: The server's.
+        """
         if scope["type"] != "http":
             await self._pass_through(scope, receive, send)
             return

@@ -16,7 +16,14 @@ LOGGER: Final = logging.getLogger("keepalive")
 @final
 @unique
 class StopReason(StrEnum):
-    """Why the pings of a stream have stopped: the first thing that happened."""
+    """Why the pings of a stream have stopped: the first thing that happened.
+
+    Example:
+        >>> print(StopReason.MAX_LIFETIME)
+        max_lifetime
+        >>> StopReason("aborted") is StopReason.ABORTED
+        True
+    """
 
     COMPLETED = "completed"
     """The app sent its last body message, or returned."""
@@ -46,6 +53,11 @@ class StreamStarted:
         media_type: The response's, in lower case and without parameters.
         policy: The policy that its route was given; with `first` at 0 where the middleware
             has started the response.
+
+    Example:
+        >>> fact = StreamStarted(path="/", media_type="text/event-stream", policy=Policy())
+        >>> fact.policy.interval
+        15.0
     """
 
     path: str
@@ -56,12 +68,16 @@ class StreamStarted:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingSent:
-    """A ping was handed to the server.
+    r"""A ping was handed to the server.
 
     Attributes:
         path: The request's path, as in the ASGI scope.
         count: How many pings the stream has had, this one included.
         payload: The bytes that were sent.
+
+    Example:
+        >>> PingSent(path="/", count=1, payload=Ping.event().payload)
+        PingSent(path='/', count=1, payload=b'event: ping\ndata: \n\n')
     """
 
     path: str
@@ -88,6 +104,12 @@ class StreamEnded:
             see `Policy.start_after`.
         late_status: The status that the app gave when the middleware had started the
             response; `None` where it gave none, or started the response itself.
+
+    Example:
+        >>> end = {"pings": 2, "duration": 31.5, "bytes_sent": 80}
+        >>> end = StreamEnded(path="/", reason=StopReason.DISCONNECTED, **end)
+        >>> end.started_by, end.late_status, end.error
+        ('app', None, None)
     """
 
     path: str
@@ -108,10 +130,18 @@ class Observer(Protocol):
 
     It must be quick and must not block: it runs in the event loop. What it raises is
     logged, and harms no stream.
+
+    Example:
+        >>> def observer(event):
+        ...     match event:
+        ...         case StreamEnded(path=path, reason=reason, pings=pings):
+        ...             print(path, reason, pings)
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, observer=observer)
     """
 
     def __call__(self, event: Fact, /) -> object:
-        """Take a fact."""
+        """Take a fact: a `StreamStarted`, a `PingSent` or a `StreamEnded`."""
         ...  # pragma: no cover
 
 

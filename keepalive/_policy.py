@@ -101,6 +101,17 @@ class Policy:
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
         TypeError: A value is of the wrong type; the message names field, rule and value.
+
+    Example:
+        >>> chat = Policy(interval=5, ping=Ping.comment())
+        >>> chat.interval
+        5.0
+        >>> from dataclasses import replace
+        >>> replace(chat, drain=10.0).ping is chat.ping
+        True
+        >>> Policy(interval=0)
+        Traceback (most recent call last):
+        ValueError: interval must be above 0 (at least 0.001) and finite (seconds), got 0
     """
 
     interval: float = 15.0

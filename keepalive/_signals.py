@@ -18,7 +18,19 @@ _UNCATCHABLE: Final = ("SIGKILL", "SIGSTOP")
 
 @final
 class SignalOwner:
-    """An owner for `on_shutdown` that shuts down at a signal; get one from `on_signals`."""
+    """An owner for `on_shutdown` that shuts down at a signal; get one from `on_signals`.
+
+    Example:
+        >>> import signal
+        >>> found = signal.signal(signal.SIGTERM, lambda *_: print("the server's"))
+        >>> owner = on_signals(signal.SIGTERM)
+        >>> owner(lambda: print("ours"))
+        >>> signal.raise_signal(signal.SIGTERM)
+        ours
+        the server's
+        >>> owner.restore()
+        >>> ours = signal.signal(signal.SIGTERM, found)
+    """
 
     __slots__ = ("_callbacks", "_signals", "_warned")
 
@@ -37,7 +49,10 @@ class SignalOwner:
         self.watch()
 
     def watch(self) -> None:
-        """See that the handlers are in place: another server may have put its own there."""
+        """See that the handlers are in place: another server may have put its own there.
+
+        The middleware calls this itself, before each stream opens.
+        """
         for number in self._signals:
             found = signal.getsignal(number)
             if not self._is_chained(found):
@@ -135,6 +150,15 @@ def on_signals(*signals: int) -> SignalOwner:
     Raises:
         ValueError: No signal was given, or one that doesn't exist or can't be caught.
         TypeError: A signal is no number.
+
+    Example:
+        >>> import signal
+        >>> owner = on_signals(signal.SIGTERM, signal.SIGINT)
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, on_shutdown=owner, drain=10.0)
+        >>> on_signals()
+        Traceback (most recent call last):
+        ValueError: on_signals needs at least one signal, got none
     """
     if not signals:
         raise ValueError("on_signals needs at least one signal, got none")

@@ -12,7 +12,16 @@ from ._stream import SCOPE_KEY, Stream
 
 @final
 class KeepaliveStream:
-    """An app's view of its own stream; get it with `stream`."""
+    """An app's view of its own stream; get it with `stream`.
+
+    Example:
+        >>> async def app(scope, receive, send):
+        ...     own = stream(scope)
+        ...     print(own.pings, own.signal.aborted)
+        >>> import anyio
+        >>> anyio.run(KeepaliveMiddleware(app), {"type": "http", "path": "/"}, None, None)
+        0 False
+    """
 
     __slots__ = ("_stream",)
 
@@ -52,6 +61,11 @@ def stream(scope: Scope) -> KeepaliveStream:
         LookupError: No `KeepaliveMiddleware` is around the app, or the scope is not an HTTP
             request's. When the app's call is over, the scope itself, though not a copy of
             it, has lost its stream too.
+
+    Example:
+        >>> stream({"type": "http", "path": "/"})
+        Traceback (most recent call last):
+        LookupError: no KeepaliveMiddleware is serving this scope
     """
     found = scope.get(SCOPE_KEY)
     if not isinstance(found, Stream):
