@@ -8,7 +8,7 @@ const seconds = (number) => `${number.toFixed(1)} s`;
 const short = (number) => Number(Number(number).toPrecision(2));
 const now = () => performance.now() / 1000;
 const settings = await (await fetch("/settings")).json();
-const TOTAL = 2.1 * settings.silence; // seconds from the left end of a wire to its right
+const TOTAL = 2.15 * settings.silence; // seconds from the left end of a wire to its right
 
 // What came over the wire, cut into events; the rest waits for more.
 function frames(text) {

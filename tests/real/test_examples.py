@@ -109,6 +109,29 @@ def connection(example):
     example.server.process.wait(20)
 
 
+def demo(example):
+    """The app alone; its page, and the proxy in front, are tried in a browser, elsewhere."""
+    thought, more, answer = (
+        f"data: {words}\n\n".encode()
+        for words in ("Let me think.", "Still thinking.", "The answer is 42.")
+    )
+    assert example.read("/plain/a?") == thought + more + answer
+    assert example.read("/kept/a?") == thought + PING + more + PING + answer
+    for path, text in [("/", "/demo.js"), ("/demo.js", "/settings"), ("/demo.css", "--ping")]:
+        assert text in httpx.get(example.server.url(path)).text
+    assert httpx.get(example.server.url("/elsewhere")).status_code == 404
+    assert httpx.get(example.server.url("/settings")).json()["limit"] == 3
+    (started, ended) = httpx.get(example.server.url("/reports/a")).json()
+    assert (started["name"], ended["name"]) == ("StreamStarted", "StreamEnded")
+    assert (ended["reason"], ended["pings"]) == ("completed", 2)
+    with exchange(example.server, "/kept/b?silence=60") as made:
+        made.read_until(thought + PING)
+        assert example.post("/abort/b").json() == "aborted"
+        assert made.read().endswith(
+            PING + b"event: farewell\ndata: The server ends this stream.\n\n"
+        )
+
+
 def numbers(body):
     return [int(number) for number in re.findall(rb"^id: (\d+)$", body, re.MULTILINE)]
 
@@ -132,9 +155,13 @@ def watchdog(example):
     example.server.process.wait(20)
 
 
-READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection, watchdog)
+READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection, watchdog, demo)
 READERS = {read.__name__: read for read in READ}
-ELSEWHERE = {"hypercorn_server", "daphne_server"}  # with the servers that are told to stop
+ELSEWHERE = {
+    "hypercorn_server",  # with the servers that are told to stop
+    "daphne_server",
+    "demo_proxy",  # with the page of the demo
+}
 
 
 @pytest.fixture(scope="module")
