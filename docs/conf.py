@@ -49,7 +49,7 @@ autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
 
 nitpicky = True
-# Types of the standard library and of typing-extensions: documented elsewhere, and no
+# Types of the standard library, of typing-extensions and of trio: documented elsewhere, and no
 # inventory is fetched, so that the documentation builds without a network.
 nitpick_ignore = [
     ("py:class", "collections.abc.Awaitable"),
@@ -57,6 +57,7 @@ nitpick_ignore = [
     ("py:class", "collections.abc.Mapping"),
     ("py:class", "collections.abc.MutableMapping"),
     ("py:class", "typing_extensions.Unpack"),
+    ("py:class", "trio.abc.Clock"),
     # The middleware's signature names it; its fields are those of `Policy`.
     ("py:class", "keepalive._policy.PolicyOptions"),
 ]

@@ -60,9 +60,9 @@ def timeline(
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        Pairs of a time, in seconds since the request, and what was sent: the status, as an
-        `int`, when the response started; the `bytes` of each body message that has any;
-        `"end"`, when the response was complete.
+        What was sent, each with its time in seconds since the request. It is the status, an
+        `int`, when the response started, then the `bytes` of each body message that has any,
+        and `"end"` when the response was complete.
 
     Raises:
         RuntimeError: It was called from within an event loop, as by a test that is `async`.

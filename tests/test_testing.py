@@ -6,7 +6,7 @@ import time
 import anyio
 import pytest
 import trio.testing
-from harness import PING, body, start
+from harness import PING, body, run, start
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, stream
 from keepalive.testing import timeline
@@ -184,12 +184,13 @@ def test_time_waits_for_threads():
     ]  # fmt: skip
 
 
-def test_it_is_not_for_tests_that_run_in_a_loop():
+def test_where_a_loop_runs_it_needs_a_thread_of_its_own(backend):
     async def main():
         with pytest.raises(RuntimeError, match="running"):
             timeline(silent)
+        return await anyio.to_thread.run_sync(timeline, silent)
 
-    asyncio.run(main())
+    assert run(backend, main) == [(0, 200)]
 
 
 def test_what_an_app_does_with_real_events_is_done():

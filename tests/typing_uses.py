@@ -7,8 +7,9 @@ that nothing needs is an error too.
 import signal
 from collections.abc import Callable, Mapping, MutableMapping
 from types import FrameType
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
+import trio.testing
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -30,6 +31,7 @@ from keepalive import (
     on_signals,
     stream,
 )
+from keepalive.testing import timeline
 
 Fact = StreamStarted | PingSent | StreamEnded
 
@@ -348,3 +350,15 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
     await app(scope, receive, send)
     await app(scope=scope, receive=receive, send=send)
     await app(scope)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+# A test's view of an app.
+
+sent = timeline(app)
+assert_type(sent, list[tuple[float, int | bytes | Literal["end"]]])
+timeline(Starlette(), "/events", seconds=40, at={20: AbortController().abort, 30.0: print})
+timeline(raw_app, "/chat", method="POST", headers={"accept": "text/event-stream"}, body=b"{}")
+timeline(untyped_app, clock=trio.testing.MockClock(autojump_threshold=0))
+timeline(raw_app, "/events", 40.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+timeline(raw_app, at=[(20, print)])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+timeline(raw_app, clock="trio")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
