@@ -121,7 +121,8 @@ class Side:
         )
 
     def press(self, button: str) -> None:
-        self._tab.do(lambda page: page.click(f"#{self._name} {button}"))
+        """Press a button, one too that can do nothing."""
+        self.find(button, "void found[0].click()")
 
 
 class Page:
@@ -170,6 +171,22 @@ def opened(browser: Browser, server: Process, **profile: Any) -> Iterator[Page]:
     with browser.tab(server.url("/"), **profile) as tab:
         tab.wait_for("kept.querySelector('.state')?.classList.contains('open')", "the page")
         yield Page(tab)
+
+
+class Stage:
+    """What a scenario is played with: a browser, a server, a folder."""
+
+    def __init__(self, browser: Browser, server: Process, folder: Path) -> None:
+        self.browser, self.server, self.folder = browser, server, folder
+
+    def page(self, **profile: Any) -> AbstractContextManager[Page]:
+        return opened(self.browser, self.server, **profile)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator["Stage"]:
+        """Have a server that can be shut down without harm to the other scenarios."""
+        with serve(self.folder / name) as server:
+            yield Stage(self.browser, server, self.folder)
 
 
 def draw(browser: Browser, server: Process, file: Path) -> None:

@@ -20,8 +20,8 @@ from real.demo_page import (
     PICTURE,
     SCALE,
     WIDTH,
+    Stage,
     draw,
-    opened,
     serve,
     size,
 )
@@ -42,16 +42,6 @@ def scenario(play):
     """Have it played together with the others; a test of its own says how it went."""
     SCENARIOS[play.__name__] = play
     return play
-
-
-class Stage:
-    """What a scenario is played with: a browser, a server, a folder."""
-
-    def __init__(self, browser, server, folder):
-        self.browser, self.server, self.folder = browser, server, folder
-
-    def page(self, **profile):
-        return opened(self.browser, self.server, **profile)
 
 
 @pytest.fixture(scope="module")
@@ -149,27 +139,25 @@ def an_abort_ends_one_stream_and_the_page_says_why(stage):
 
 @scenario
 def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
-    with serve(stage.folder / "ended") as server:
-        alone = Stage(stage.browser, server, stage.folder)
-        with alone.page() as page, alone.page() as other:
-            page.kept.wait_for_pings(1)
-            other.kept.wait_for_pings(1)
-            page.kept.press("#shutdown")
-            page.kept.wait_to_say("Shutting down: no more pings")
-            for one in (page, other):
-                one.kept.wait_to_say("Reason: shutdown.")
-                assert "with a farewell: “The server ends this stream.”" in one.kept.state
-                assert one.kept.rows[-1] == FAREWELL
-                assert one.reported()["reason"] == "shutdown"
-            page.kept.press(".start")  # what comes after has another middleware
-            page.kept.wait_until("open")
-            page.kept.wait_for_pings(2)
-            server.process.send_signal(signal.SIGINT)
-            page.kept.wait_to_say("Ended by the server, with a farewell")
-            assert page.kept.rows[-1] == FAREWELL
-            assert server.gone_within(20)
-            assert server.process.returncode == 0
-        assert complaints(server.log) == []
+    with stage.alone("ended") as alone, alone.page() as page, alone.page() as other:
+        page.kept.wait_for_pings(1)
+        other.kept.wait_for_pings(1)
+        page.kept.press("#shutdown")
+        page.kept.wait_to_say("Shutting down: no more pings")
+        for one in (page, other):
+            one.kept.wait_to_say("Reason: shutdown.")
+            assert "with a farewell: “The server ends this stream.”" in one.kept.state
+            assert one.kept.rows[-1] == FAREWELL
+            assert one.reported()["reason"] == "shutdown"
+        page.kept.press(".start")  # what comes after has another middleware
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(2)
+        alone.server.process.send_signal(signal.SIGINT)
+        page.kept.wait_to_say("Ended by the server, with a farewell")
+        assert page.kept.rows[-1] == FAREWELL
+        assert alone.server.gone_within(20)
+        assert alone.server.process.returncode == 0
+        assert complaints(alone.server.log) == []
 
 
 @scenario
@@ -203,7 +191,7 @@ def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
 
 @scenario
 def by_keyboard_all_of_it_can_be_done(stage):
-    with stage.page() as page:
+    with stage.alone("keys") as alone, alone.page() as page:
         seen = []
         while page.focused != "Abort":
             page.press_key("Tab")
