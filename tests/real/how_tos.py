@@ -9,6 +9,7 @@ nothing else.
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -118,7 +119,9 @@ class Listener:
 
     def read_until(self, enough: Callable[[bytes], object]) -> bytes:
         """Read until the body is as it should be; return it."""
+        deadline = time.monotonic() + PATIENCE
         while not enough(self.body):
+            assert time.monotonic() < deadline, f"it is {self.body!r}"
             self.body += next(self._parts)
         return self.body
 

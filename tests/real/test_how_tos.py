@@ -39,7 +39,7 @@ def pings(count: int, ping: bytes = PING) -> Callable[[bytes], bool]:
     return lambda body: split_pings(body, ping)[1] >= count
 
 
-@pytest.mark.parametrize(("name", "path"), APPS, ids="-".join)
+@pytest.mark.parametrize(("name", "path"), APPS, ids=map("".join, APPS))
 def test_the_app_of_a_framework_is_kept_alive(tmp_path, name, path):
     page = HowTo(name)
     page.need()
@@ -94,7 +94,9 @@ def test_django_leaves_a_stream_uncompressed_that_says_so(tmp_path):
 def called(process, headers, call) -> bytes:
     """Call the tool; return the body up to its second ping."""
     with listening(process, "/mcp", "POST", headers=HEADERS | headers, json=call) as stream:
-        return stream.read_until(lambda body: body.count(b": ping\r\n") >= 2)
+        return stream.read_until(
+            lambda body: len(re.findall(rb"^: ping\r$", body, re.MULTILINE)) >= 2
+        )
 
 
 def test_a_call_of_an_mcp_tool_is_kept_alive(tmp_path):
