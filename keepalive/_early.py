@@ -7,29 +7,22 @@ too late. What a stream is, and how it ends, is none of its business.
 from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import anyio
 from typing_extensions import override
 
-from ._asgi import (
-    BODY,
-    PATH_SEND,
-    START,
-    ZERO_COPY_SEND,
-    ASGIApp,
-    Message,
-    Receive,
-    Scope,
-    Send,
-)
+from ._abort import AbortSignal
+from ._asgi import BODY, START, ASGIApp, Message, Receive, Scope, Send
 from ._backend import Cancel
 from ._bounds import BoundedStream
-from ._head import ANTI_BUFFERING, lowered
+from ._frames import Ping
+from ._head import ANTI_BUFFERING
 from ._heart import Heart
-from ._late import LateResponse
+from ._late import LateResponse, is_informational
 from ._observe import LOGGER, StopReason
 from ._policy import STEP, early_policy
+from ._request import announces_body, less_whole_bodies
 from ._routes import Choice
 from ._surroundings import Surroundings
 
@@ -48,8 +41,6 @@ HELD: Final = "held"
 TOLD: Final = "told"
 """The client has been told what came, and that was the end."""
 
-_BODIES: Final = (BODY, PATH_SEND, ZERO_COPY_SEND)
-
 
 class EarlyStream(BoundedStream):
     """A stream that may be started in its app's place."""
@@ -57,12 +48,16 @@ class EarlyStream(BoundedStream):
     __slots__ = (
         "_cancel_start",
         "_context",
-        "_given",
+        "_extensions",
         "_has_begun",
+        "_has_heard",
         "_heart",
-        "_is_late",
+        "_is_due",
         "_late",
         "_media_type",
+        "_own_choice",
+        "_own_signal",
+        "_passing_on",
         "_stage",
     )
 
@@ -78,16 +73,20 @@ class EarlyStream(BoundedStream):
     ) -> None:
         super().__init__(around, choice, scope, receive, send)
         self._media_type = media_type
-        self._given = choice
+        self._own_choice = choice
+        self._own_signal: tuple[AbortSignal | None, ...] = ()  # when it has been asked for
         self._heart = Heart.current()
         self._context = copy_context()
         self._stage: Stage = WAITING
-        self._is_late = False  # time is up, but the client is still sending
+        self._is_due = self._has_heard = False  # of the start; of the request's body
+        self._passing_on = 0  # messages of the app's from before its start
         self._has_begun = anyio.Event()
-        when = self._heart.time() + (self._policy.start_after or 0.0)
+        self._extensions: object = scope.get("extensions")
+        less_whole_bodies(scope)
+        when = self._heart.time() + cast("float", self._policy.start_after)
         self._cancel_start: Cancel = self._heart.loop.call_at(when, self._begin)
         added = ANTI_BUFFERING if self._policy.headers else ()
-        self._late = LateResponse(media_type, lowered([*self._head, *added]))
+        self._late = LateResponse(media_type, [*self._head, *added])
 
     @property
     def _head(self) -> list[tuple[bytes, bytes]]:
@@ -107,16 +106,25 @@ class EarlyStream(BoundedStream):
 
     def _begin(self) -> None:
         """Start the response, if nobody has, and if it may still be."""
-        self._is_late = True
+        self._is_due = True
         if self._stage is not WAITING or self._choice is None:
             return
-        if self._more_body or self.gone or not self.alive or self.is_open:
+        if self._passing_on or self._is_uploading or not self.alive:
+            return
+        signal = self._context.run(self._ask_for_signal)
+        if (signal is not None and signal.aborted) or not self._takes_over():
             return
         self._stage = STARTING
         policy = early_policy(self._policy, self._media_type)
-        self._choice = self._given._replace(policy=policy)
+        self._choice = self._own_choice._replace(policy=policy)
         spawn = self._heart.loop.spawn
         self._cancel_start = spawn(self._start_early, self._context, self._has_started)
+
+    @property
+    def _is_uploading(self) -> bool:
+        """Whether the app is reading the request's body; some clients hear nothing before."""
+        awaits_it = self._reading and not self._has_heard and announces_body(self._scope)
+        return self._more_body or awaits_it
 
     async def _start_early(self) -> None:
         try:
@@ -125,22 +133,37 @@ class EarlyStream(BoundedStream):
             LOGGER.debug("a response could not be started in its app's place", exc_info=error)
 
     def _has_started(self) -> None:
-        self._cancel_start = (
-            _nothing  # of a task whose error's traceback refers to this stream
-        )
+        # Of a task that is over: its error's traceback refers to this stream.
+        self._cancel_start = _nothing
         if self._pulse is not None:
             self._stage = STARTED
         else:  # the server has not taken it
             self._stage = OWN
-            self._choice = self._choice and self._given
+            self._choice = self._choice and self._own_choice
         self._has_begun.set()
 
     @override
     async def receive(self) -> Message:
         message = await super().receive()
-        if self._is_late:  # perhaps nothing but an upload has stood in the way
+        self._has_heard = True
+        if self._is_due:  # perhaps nothing but an upload has stood in the way
             self._begin()
         return message
+
+    @override
+    def on_disconnect(self) -> None:
+        if self._stage is STARTING:
+            self._cancel_start()
+        super().on_disconnect()
+
+    @override
+    def step_aside(self) -> bool:
+        return self._stage in (WAITING, OWN) and super().step_aside()
+
+    @override
+    def _ask_for_signal(self) -> AbortSignal | None:
+        self._own_signal = self._own_signal or (super()._ask_for_signal(),)
+        return self._own_signal[0]
 
     @property
     @override
@@ -158,58 +181,99 @@ class EarlyStream(BoundedStream):
     def send(self, message: Message) -> Awaitable[None]:
         if self._stage is WAITING:
             kind = message.get("type")
-            if kind == BODY or (kind == START and message.get("status", 200) >= 200):
-                self._stage = OWN
-        if self._stage in (WAITING, OWN):
+            if kind != BODY and (kind != START or is_informational(message)):
+                return self._send_ahead(message)
+            self._stage = OWN
+        if self._stage is OWN:
             return super().send(message)
         return self._send_late(message)
+
+    async def _send_ahead(self, message: Message) -> None:
+        """Pass on what may come before a start; that is never sent beside another message."""
+        self._passing_on += 1
+        try:
+            await super().send(message)
+        finally:
+            self._passing_on -= 1
+        if self._is_due:
+            self._begin()
 
     async def _send_late(self, message: Message) -> None:
         if self._stage is STARTING:
             await self._has_begun.wait()
         self._check()
-        kind: Any = message.get("type")
+        kind = message.get("type")
         if self._stage is OWN:
             await super().send(message)
-        elif self._stage is STARTED:
-            self._hear_late(message)
-        elif self._stage is GOING and kind in _BODIES:
-            await super().send(message)
-        elif self._stage is HELD and kind in _BODIES:
-            await self._hold(message)
+        elif kind == START:
+            self._hear_start(message)
+        elif kind == BODY:
+            await self._send_body(message)
+        # All else is of an extension, and of a response that never was.
 
-    def _hear_late(self, message: Message) -> None:
+    def _hear_start(self, message: Message) -> None:
         """Take the app's start, which comes too late to be sent."""
-        kind = message.get("type")
-        if kind in _BODIES:
-            raise RuntimeError(f"http.response.start must come before {kind}")
-        if kind != START or message.get("status", 200) < 200:
+        if self._stage is not STARTED:
+            raise RuntimeError("http.response.start must come once")
+        if is_informational(message):
             return
-        self._late.begin(message)
-        self._stage = GOING if self._late.fits else HELD
-        if self._late.fits and self._late.lost:
-            self._around.warn_lost(self._given.route, self._late.lost)
+        late = self._late
+        late.begin(message)
+        self._stage = GOING if late.fits else HELD
+        if late.fits and late.lost:
+            self._around.warn_lost(self._own_choice.route, late.lost)
+        if late.encoded:
+            self._around.warn_compressed(self._own_choice.route)
 
-    async def _hold(self, message: Message) -> None:
+    async def _send_body(self, message: Message) -> None:
+        last = not message.get("more_body", False)
+        if self._stage is STARTED:
+            raise RuntimeError("http.response.start must come before http.response.body")
+        if self._stage is TOLD:
+            raise self._gone_error
+        if self._stage is HELD:
+            await self._hold(message, last=last)
+        elif last and self._late.needs_body and self._open_pulse.untouched:
+            await super().send({**message, "body": message.get("body") or self._late.told})
+        else:
+            await super().send(message)
+
+    async def _hold(self, message: Message, *, last: bool) -> None:
         """Keep what the app sends; at its end, or when that is enough, tell the client."""
         enough = self._late.feed(message.get("body", b""))
-        if enough or not message.get("more_body", False):
+        if not (enough or last):
+            return
+        try:
             await self._tell()
+        finally:
+            if last:
+                self.over = True
+            else:  # the app goes on, and nobody listens
+                self._leave()
 
     async def _tell(self) -> None:
         self._stage = TOLD
-        await super().send({"type": BODY, "body": self._late.told, "more_body": False})
-        self.over = True
+        if not self.ended:
+            await super().send({"type": BODY, "body": self._late.told, "more_body": False})
+
+    @override
+    async def _finish(self, farewell: Ping | None) -> None:
+        if self._stage is HELD:  # better said in part than not at all
+            self._stage = TOLD
+            farewell = self._late.farewell
+        await super()._finish(farewell)
 
     async def _answer(self, error: Exception | None = None) -> None:
         """Tell the client what came, if the app has not been able to."""
         with anyio.move_on_after(STEP):
             if self._stage is STARTING:
                 await self._has_begun.wait()
-            if self._stage not in (STARTED, HELD) or self.over or self.ended:
+            if self._stage not in (STARTED, HELD) or self.ended:
                 return
             if error is not None:
                 self.stop(StopReason.APP_FAILED, error)
+            elif self._stage is STARTED:
+                LOGGER.warning("an app has not answered", extra={"path": self._scope["path"]})
             with suppress(Exception):  # the server has the app's own error to tell of
                 await self._tell()
 
@@ -221,6 +285,8 @@ class EarlyStream(BoundedStream):
     ) -> None:
         with suppress(RuntimeError):  # the loop may have been closed by now
             self._cancel_start()
+        if self._extensions is not None:
+            self._scope["extensions"] = self._extensions
         super().close(reason, error)
 
 

@@ -221,12 +221,13 @@ class KeepaliveMiddleware:
                 extra={"route": route},
             )
 
-    def _warn_lost(self, route: str, names: str) -> None:
-        if self._is_news((route, names)):
+    def _warn_lost(self, route: str, names: tuple[str, ...]) -> None:
+        news = [name for name in names if self._is_news((route, name))]
+        if news:
             LOGGER.warning(
                 "headers are lost that came after start_after: %s",
-                names,
-                extra={"route": route, "headers": names},
+                ", ".join(news),
+                extra={"route": route, "headers": news},
             )
 
     def _is_news(self, what: object) -> bool:

@@ -7,10 +7,10 @@ and 14.2 (Range).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
-from ._asgi import Scope
+from ._asgi import PATH_SEND, ZERO_COPY_SEND, Scope
 from ._policy import EVENT_STREAM, Policy
 
 METHODS_LEFT_ALONE: Final = frozenset(("HEAD", "OPTIONS", "CONNECT", "TRACE"))
@@ -42,6 +42,27 @@ def early_type(scope: Scope, policy: Policy) -> str | None:
     except (AttributeError, TypeError, ValueError):  # no request of any server's
         return None
     return policy.start_as or (EVENT_STREAM if accepts else None)
+
+
+def announces_body(scope: Scope) -> bool:
+    """Whether a request's head says that a body follows."""
+    return any(
+        name.lower() == b"transfer-encoding"
+        or (name.lower() == b"content-length" and value.strip() != b"0")
+        for name, value in scope.get("headers", ())
+    )
+
+
+def less_whole_bodies(scope: Scope) -> None:
+    """Hide from an app that it may have a file sent as its body.
+
+    That would be a whole body, and can't be sent behind a ping.
+    """
+    extensions: object = scope.get("extensions")
+    if isinstance(extensions, Mapping):
+        known = cast("Mapping[str, object]", extensions)
+        hidden = (PATH_SEND, ZERO_COPY_SEND)
+        scope["extensions"] = {name: known[name] for name in known if name not in hidden}
 
 
 def _accepts(values: Iterable[bytes]) -> bool:

@@ -92,11 +92,12 @@ class Routes:
 
 
 def _check_use(default: Policy, routes: RouteMap) -> None:
-    """Refuse a middleware's bounds where `None`, hands off, is the route of all that is left.
+    """Refuse what a middleware asks for where `None`, hands off, is the route of all there is.
 
-    An interval is the middleware's own policy otherwise, and has its bounds.
+    An interval is the middleware's own policy otherwise, and has its bounds and its start.
     """
-    bounds = [name for name in BOUNDS if getattr(default, name) is not None]
+    asked = (*BOUNDS, "start_after")
+    bounds = [name for name in asked if getattr(default, name) is not None]
     for path, value in routes.items():
         if not (value is None or isinstance(value, Policy)):
             return

@@ -131,10 +131,14 @@ class Stream(Inbox):
         if self.gone:  # before the response started
             self._end_once()
             return
-        self._own = self._around.own_signal(self._scope)
+        self._own = self._ask_for_signal()
         if self._own is not None:
             self._own.add_callback(self.abort)
         self.heed()
+
+    def _ask_for_signal(self) -> AbortSignal | None:
+        """Return the signal of this stream's own, if it is given one."""
+        return self._around.own_signal(self._scope)
 
     @property
     def alive(self) -> bool:
@@ -155,11 +159,6 @@ class Stream(Inbox):
     def late_status(self) -> int | None:
         """The status that the app gave behind a start which was not its own."""
         return None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the response is a stream that this middleware, or one around it, keeps."""
-        return self._pulse is not None or (self._outer is not None and self._outer.is_open)
 
     @property
     def stops(self) -> AbortSignal:

@@ -31,4 +31,4 @@ class Surroundings(NamedTuple):
     observer: Observer | None
     before_stream: Callable[[], None]
     warn_compressed: Callable[[str], None]
-    warn_lost: Callable[[str, str], None]
+    warn_lost: Callable[[str, tuple[str, ...]], None]

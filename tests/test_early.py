@@ -1,6 +1,9 @@
 """Streams that the middleware starts, because their app takes too long: timelines."""
 
 import asyncio
+import contextlib
+import contextvars
+import gc
 import json
 import logging
 import sys
@@ -8,7 +11,7 @@ import sys
 import anyio
 import pytest
 from endings import BYE, FAREWELL, X, leaves_at
-from harness import END, PING, START, body, http, play, start
+from harness import END, PING, SSE, START, body, http, play, start
 
 from keepalive import (
     AbortController,
@@ -19,6 +22,7 @@ from keepalive import (
     StreamStarted,
     stream,
 )
+from keepalive._late import MOST, LateResponse
 
 SSE_START = [
     (b"content-type", b"text/event-stream"),
@@ -117,6 +121,27 @@ def test_pings_are_steady_from_the_start_on(backend):
     assert world.pings == [20, 35, 50, 65]
 
 
+def test_what_happens_is_reported_in_the_requests_own_context(backend):
+    seen, variable = [], contextvars.ContextVar("request")
+
+    def wrap(app, **options):
+        made = KeepaliveMiddleware(app, **options)
+
+        async def outer(scope, receive, send):
+            variable.set("the request's")
+            await made(scope, receive, send)
+
+        return outer
+
+    slow(
+        backend,
+        [(60, start()), (61, END)],
+        wrap=wrap,
+        observer=lambda fact: seen.append(variable.get(None)),
+    )
+    assert seen == ["the request's"] * 5
+
+
 def test_what_a_stream_starts_with_is_reported(backend):
     world = slow(backend, [(60, start()), (61, END)], interval=7)
     (fact,) = [fact for fact in world.facts if isinstance(fact, StreamStarted)]
@@ -140,6 +165,9 @@ def test_without_headers_none_are_added(backend):
         http(headers=[(b"accept", b"text/*, text/event-stream;q=0")]),
         wanting(method="HEAD"),
         wanting(method="OPTIONS"),
+        wanting(method="CONNECT"),
+        wanting(method="TRACE"),
+        http(headers=[(b"accept", b"text/event-stream; Q=0.")]),
         wanting((b"if-none-match", b'"x"')),
         wanting((b"If-Modified-Since", b"Sun, 06 Nov 1994 08:49:37 GMT")),
         wanting((b"range", b"bytes=0-5")),
@@ -218,6 +246,44 @@ def test_an_upload_is_not_answered_before_it_is_over(backend):
     assert world.timeline[:2] == [(20, START), (20, PING)]
 
 
+def test_who_has_the_whole_body_and_listens_is_not_uploading(backend, log):
+    async def listen(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            group.start_soon(log.listen, scope, receive, send)
+            await anyio.sleep(50)
+            group.cancel_scope.cancel()
+
+    scope = wanting((b"content-length", b"3"), method="POST")
+    steps = [(1, listen), (60, start()), (61, END)]
+    world = slow(backend, steps, scope=scope, prepare=log.prepare)
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+
+
+@pytest.mark.parametrize(
+    ("header", "first"),
+    [
+        ((b"Content-Length", b"3"), 30),
+        ((b"transfer-encoding", b"chunked"), 30),
+        ((b"content-length", b"0"), 20),
+        ((b"x-length", b"3"), 20),
+    ],
+)
+def test_an_upload_whose_first_part_is_late_is_waited_for(backend, header, first):
+    async def read(scope, receive, send):
+        await receive()
+
+    def prepare(world):
+        async def first_is_late():
+            await world.sleep_until(30)
+            return await given()
+
+        given, world.receive = world.receive, first_is_late
+
+    scope = wanting(header, method="POST")
+    world = slow(backend, [(1, read), (60, start()), (61, END)], scope=scope, prepare=prepare)
+    assert world.timeline[:2] == [(first, START), (first, PING)]
+
+
 def test_an_upload_that_nobody_reads_does_not_hold_it_up(backend):
     def prepare(world):
         world.requests = [{"type": "http.request", "body": b"one", "more_body": True}]
@@ -241,7 +307,150 @@ def test_informational_responses_go_on_before_the_start_and_are_dropped_behind_i
     assert world.ended.late_status == 200
 
 
+def test_the_start_waits_for_what_the_app_is_sending_before_its_own(backend):
+    def prepare(world):
+        world.slow = lambda message: 2 if message.get("status") == 103 else 0
+
+    world = slow(backend, [(19, start(status=103)), (60, start()), (61, END)], prepare=prepare)
+    statuses = [message.get("status") for _, message in world.sent]
+    assert statuses[:2] == [103, 200]
+    assert world.timeline[:3] == [(21, START), (21, START), (21, PING)]
+
+
 # Late responses of another kind
+
+
+@pytest.mark.parametrize("status", ["200", None, b"103"])
+@pytest.mark.parametrize("when", [10, 30])
+def test_a_status_that_is_none_is_the_servers_to_refuse_or_told(backend, status, when):
+    odd = {"type": "http.response.start", "status": status, "headers": []}
+    world = slow(backend, [(when, odd), (31, END)])
+    assert world.timeline[0] == (min(when, 20), START)
+    if when == 30:
+        assert world.timeline[-2:] == [(31, error_event(500, None, "")), (31, END)]
+
+
+@pytest.mark.parametrize("status", [302, 404, 503])
+def test_another_status_is_told_though_its_media_type_fits(backend, status):
+    world = slow(backend, [(60, start(status=status)), (61, body(X, more=False))])
+    assert world.timeline[-2:] == [
+        (61, error_event(status, "text/event-stream", X.decode())),
+        (61, END),
+    ]
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_every_success_of_the_same_media_type_fits(backend, status):
+    world = slow(backend, [(60, start(status=status)), (61, body(X, more=False))])
+    assert world.timeline[-2:] == [(61, X), (61, END)]
+    assert world.ended.late_status == status
+
+
+@pytest.mark.parametrize("head", [start(), start(JSON, 503)])
+def test_a_second_start_is_an_error_of_the_apps(backend, head):
+    world = slow(backend, [(30, head), (31, start())], raises=RuntimeError)
+    assert str(world.ended.error) == "http.response.start must come once"
+
+
+def test_what_is_held_is_told_when_the_stream_is_ended(backend, log):
+    steps = [(30, start(JSON, 503)), (31, b'{"half'), (60, b"}")]
+    for more in ({}, {"farewell": FAREWELL}):
+        controller = AbortController()
+        options = {"abort": controller.signal, "at": [(32, controller.abort)], "drain": 2}
+        world = slow(backend, steps, **options, **more)
+        told = error_event(503, "application/json", '{"half')
+        assert world.timeline[-2:] == [(34, told), (34, END)]
+
+
+def test_nothing_is_told_to_who_has_left(backend, log):
+    steps = [(30, start(JSON, 503)), (31, b"{}"), (60, END)]
+    world = slow(backend, steps, prepare=leaves_at(40, log))
+    assert [what for _, what in world.timeline] == [START, PING, PING]
+    assert world.ended.reason == StopReason.DISCONNECTED
+
+
+def test_an_error_is_told_to_nobody_when_the_client_has_left(backend, log):
+    steps = [(60, raising(OnPurposeError()))]
+    world = slow(backend, steps, prepare=leaves_at(40, log), raises=OnPurposeError)
+    assert [what for _, what in world.timeline] == [START, PING, PING]
+
+
+def test_an_app_whose_answer_is_cut_is_told_and_then_cancelled(backend, log):
+    async def much(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, receive)
+            await send(start([(b"content-type", b"text/plain")]))
+            await send(body(b"x" * 17_000))
+            await log.stay(scope, receive, send)
+
+    async def listen(receive):
+        await receive()
+        log.add((await receive())["type"])
+
+    world = slow(backend, [(30, much)], prepare=log.prepare)
+    text = "x" * 16 * 1024
+    assert world.timeline[-2:] == [(30, error_event(200, "text/plain", text)), (30, END)]
+    assert log == [(30, "http.disconnect"), (31, "cancelled")]
+
+
+def test_what_is_sent_behind_a_whole_answer_that_was_told_meets_the_end(backend):
+    world = slow(backend, [(30, start(JSON, 503)), (31, END), (32, X)])
+    told = error_event(503, "application/json", "")
+    assert world.timeline[-2:] == [(31, told), (31, END)]
+
+
+def test_an_app_whose_answer_was_whole_may_go_on(backend, log):
+    async def go_on(scope, receive, send):
+        await anyio.sleep(100)
+        log.add("done")
+
+    steps = [(30, start(JSON, 503)), (31, b"{}"), (31, END), (31, go_on)]
+    slow(backend, steps, prepare=log.prepare)
+    assert log == [(131, "done")]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "fails"])
+def test_behind_what_is_told_a_send_meets_the_end_whatever_became_of_that(backend, log, how):
+    def prepare(world):
+        log.prepare(world)
+        is_told = lambda message: b"error" in message.get("body", b"")
+        if how == "fails":
+            world.failing = lambda message: ValueError("server") if is_told(message) else None
+        else:
+            world.slow = lambda message: 100 if is_told(message) else 0
+
+    async def much(scope, receive, send):
+        await send(start([(b"content-type", b"text/plain")]))
+        with contextlib.suppress(ValueError), anyio.move_on_after(5):
+            await send(body(b"x" * 17_000))
+        for _ in range(2):
+            try:
+                await send(body(b"more"))
+            except OSError as error:
+                log.add(str(error)[:25])
+
+    slow(backend, [(30, much)], prepare=prepare)
+    when = 30 if how == "fails" else 35
+    assert log == [(when, "the stream has been ended")] * 2
+
+
+def test_who_sends_beside_what_is_being_told_meets_the_end(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 1 if b"error" in message.get("body", b"") else 0
+
+    async def much(scope, receive, send):
+        await send(start([(b"content-type", b"text/plain")]))
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, body(b"x" * 17_000))
+            await anyio.sleep(0.5)
+            try:
+                await send(body(b"more"))
+            except OSError:
+                log.add("met the end")
+
+    slow(backend, [(30, much)], prepare=prepare)
+    assert log == [(30.5, "met the end")]
 
 
 @pytest.mark.parametrize("bounds", [{}, {"drain": 5, "send_timeout": 5}], ids=["", "bounded"])
@@ -321,10 +530,47 @@ def test_a_charset_that_is_none_is_read_as_utf_8(backend, charset):
     ]
 
 
+@pytest.mark.parametrize(
+    ("charset", "text", "read"),
+    [("latin-1", b"\xe9", "\xe9"), ("utf-16-le", b"a\0b\0c", "ab\ufffd")],
+)
+def test_a_charset_may_stand_in_quotes_and_bytes_may_be_wrong(backend, charset, text, read):
+    html = [(b"content-type", f'text/html; charset="{charset}"'.encode())]
+    world = slow(backend, [(30, start(html)), (30, body(text, more=False))])
+    assert world.timeline[-2:] == [(30, error_event(200, "text/html", read)), (30, END)]
+
+
 def test_a_compressed_body_can_not_be_told(backend):
     head = start([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
     world = slow(backend, [(30, head), (30, body(b"\x1f\x8b", more=False))])
     assert world.timeline[-2:] == [(30, error_event(200, "text/event-stream", "")), (30, END)]
+
+
+def test_a_compressed_body_is_warned_of(backend, caplog):
+    head = start([*JSON, (b"content-encoding", b"gzip")])
+    steps = [(30, head), (30, body(b"\x1f\x8b", more=False))]
+    world = slow(backend, steps, start_as="application/json")
+    assert json.loads(world.body)["status"] == 200
+    (record,) = caplog.records
+    assert "a compressed stream can't be kept alive" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["http.response.pathsend", "http.response.zerocopysend"])
+def test_a_whole_body_is_not_offered_where_the_start_may_be_early(backend, log, name):
+    """Behind a ping it could not be sent."""
+    extensions = {name: {}, "http.response.push": {}}
+    scope = wanting(extensions=extensions)
+
+    async def look(scope, receive, send):
+        log.add([*scope["extensions"]])
+
+    slow(backend, [(1, look), (2, start()), (3, END)], scope=scope, prepare=log.prepare)
+    assert log == [(1, ["http.response.push"])]
+    assert scope["extensions"] is extensions
+    del log[:]
+    scope = http(extensions=extensions)
+    slow(backend, [(1, look), (2, start()), (3, END)], scope=scope, prepare=log.prepare)
+    assert log == [(1, [name, "http.response.push"])]
 
 
 def test_what_a_file_holds_can_not_be_told(backend):
@@ -389,12 +635,25 @@ def test_an_error_in_the_midst_of_the_body_cuts_the_stream_as_ever(backend):
     assert world.ended.reason == StopReason.APP_FAILED
 
 
-def test_an_app_that_returns_without_an_answer_has_one_given(backend):
+def test_an_app_that_returns_without_an_answer_has_one_given(backend, caplog):
     world = slow(backend, [(30, start(status=103))])
     assert world.timeline[-2:] == [(30, error_event(500, None, "")), (30, END)]
     assert (world.ended.reason, world.ended.error) == (StopReason.COMPLETED, None)
+    (record,) = caplog.records
+    assert (record.getMessage(), record.path) == ("an app has not answered", "/")
     world = slow(backend, [(30, start(JSON, 404)), (31, b"{}")])
     assert world.timeline[-2:] == [(31, error_event(404, "application/json", "{}")), (31, END)]
+
+
+def test_who_returns_because_its_client_has_left_owes_no_answer(backend, log, caplog):
+    world = slow(backend, [(1, log.listen)], prepare=leaves_at(40, log))
+    assert world.ended.reason == StopReason.DISCONNECTED
+    assert caplog.records == []
+
+
+def test_a_body_without_a_start_in_time_is_the_servers_to_refuse(backend):
+    world = slow(backend, [(10, X), (30, END)])
+    assert world.timeline == [(10, X), (30, END)]
 
 
 def test_a_body_without_a_start_is_an_error_of_the_apps(backend):
@@ -428,7 +687,7 @@ def test_a_server_that_fails_to_take_the_answer_hides_no_error(backend):
     slow(backend, [(30, raising(OnPurposeError()))], raises=OnPurposeError, prepare=prepare)
 
 
-def test_a_server_that_fails_to_take_the_start_leaves_the_app_to_its_own(backend):
+def test_a_server_that_fails_to_take_the_start_leaves_the_app_to_its_own(backend, caplog):
     def prepare(world):
         world.failing = lambda message: (
             ValueError("server") if message.get("headers") == SSE_START else None
@@ -438,6 +697,8 @@ def test_a_server_that_fails_to_take_the_start_leaves_the_app_to_its_own(backend
     world = slow(backend, [(30, own), (30, b"{}"), (30, END)], prepare=prepare)
     assert world.timeline == [(30, START), (30, b"{}"), (30, END)]
     assert world.facts == []
+    gc.collect()  # it is then that asyncio tells of an error that nobody has seen
+    assert caplog.records == []
 
 
 def test_a_start_that_the_server_is_slow_to_refuse_leaves_the_app_to_its_own(backend):
@@ -484,6 +745,8 @@ def test_headers_that_come_too_late_are_named_once(backend, caplog):
         (b"cache-control", b"no-cache, no-transform"),
         (b"vary", b"origin"),
         (b"content-length", b"9"),
+        (b"transfer-encoding", b"chunked"),
+        (b"date", b"now"),
     ]
     made = []
 
@@ -499,7 +762,30 @@ def test_headers_that_come_too_late_are_named_once(backend, caplog):
     assert record.getMessage() == (
         "headers are lost that came after start_after: set-cookie, vary"
     )
-    assert (record.route, record.headers) == ("*", "set-cookie, vary")
+    assert (record.route, record.headers) == ("*", ["set-cookie", "vary"])
+
+
+def test_headers_are_named_once_for_each_route(backend, caplog):
+    made = []
+
+    def wrap(app, **options):
+        made[:] = made or [KeepaliveMiddleware(lambda *call: apps[-1](*call), **options)]
+        apps.append(app)
+        return made[0]
+
+    apps, routes = [], {"/a": Policy(start_after=20), "/{rest:path}": Policy(start_after=20)}
+    steps = [(60, start([*SSE, (b"vary", b"x")])), (61, END)]
+    for path in ("/a", "/b", "/a", "/c"):
+        slow(backend, steps, scope=wanting(path=path), wrap=wrap, routes=routes)
+    assert [record.route for record in caplog.records] == ["/a", "/{rest:path}"]
+
+
+def test_a_header_that_was_not_added_is_missed(backend, caplog):
+    head = start([*SSE, (b"cache-control", b"no-store")])
+    slow(backend, [(60, head), (61, END)])
+    assert caplog.records == []
+    slow(backend, [(60, head), (61, END)], headers=False)
+    assert [record.headers for record in caplog.records] == [["cache-control"]]
 
 
 def test_headers_that_nobody_misses_are_not_named(backend, caplog):
@@ -533,6 +819,17 @@ def test_json_that_comes_in_time_is_as_without(backend):
     )
     assert world.timeline == [(10, START), (50, b"{}"), (50, END)]
     assert world.headers == JSON
+
+
+@pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
+def test_json_without_a_body_is_told_in_json(backend, head):
+    steps = [(30, {**head, "status": 204}), (31, END)]
+    world = slow(backend, steps, start_as="application/json")
+    told = {"status": 204, "media_type": "application/json" if head["headers"] else None}
+    assert json.loads(world.body) == {**told, "body": ""}
+    steps = [(30, start(JSON)), (31, b"42"), (32, END)]
+    world = slow(backend, steps, start_as="application/json")
+    assert world.body == b" 42"
 
 
 @pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
@@ -597,6 +894,49 @@ def test_an_abort_stops_the_pings(backend, at):
     assert world.ended.reason == StopReason.ABORTED
 
 
+def test_a_signal_of_its_own_is_asked_for_once_and_stops_a_stream_before_its_start(backend):
+    asked = []
+
+    def abort(scope):
+        asked.append(context.get())
+        return controllers[-1].signal
+
+    async def at_once(scope, receive, send):
+        controllers[-1].abort()
+
+    context, controllers = contextvars.ContextVar("context"), [AbortController()]
+    context.set("the request's")
+    world = slow(backend, [(60, start()), (61, END)], abort=abort)
+    assert world.timeline[:2] == [(20, START), (20, PING)]
+    controllers.append(AbortController())
+    world = slow(backend, [(10, at_once), (60, start()), (61, END)], abort=abort)
+    assert world.timeline == [(60, START), (61, END)]
+    assert world.ended.reason == StopReason.ABORTED
+    assert asked == ["the request's"] * 2
+
+
+@pytest.mark.parametrize("what", ["start", "body"])
+def test_a_client_that_leaves_sets_free_who_waits_for_the_start(backend, log, what):
+    """Some servers block what is sent to a client that has left."""
+
+    def prepare(world):
+        leaves_at(40, log)(world)
+        early = lambda message: message.get("headers") == SSE_START or message.get("body")
+        world.slow = lambda message: (
+            10**6 if message["type"].endswith(what) and early(message) else 0
+        )
+
+    async def listen_and_start(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            group.start_soon(log.listen, scope, receive, send)
+            await send(start(JSON))
+            log.add("sent")
+
+    slow(backend, [(30, listen_and_start)], prepare=prepare)
+    assert sorted(what for _, what in log) == ["http.disconnect", "sent"]
+    assert {when for when, _ in log} == {40}
+
+
 def test_an_abort_of_its_own_stops_a_stream_before_its_start(backend):
     async def give_up(scope, receive, send):
         stream(scope).abort()
@@ -656,20 +996,51 @@ def test_a_call_that_is_cancelled_is_not_answered(backend):
 
 # Nested middlewares
 
+TIMES = [{}, {"start_after": 10}, {"start_after": 20}, {"start_after": 30}]
 
-@pytest.mark.parametrize("inner", [{}, {"start_after": 30}, {"start_after": 10}])
-@pytest.mark.parametrize("outer", [{}, {"start_after": 20}])
-def test_one_of_two_starts_and_pings(backend, inner, outer):
+
+@pytest.mark.parametrize("head", [start(), start(JSON, 503)], ids=["fits", "does not"])
+@pytest.mark.parametrize("inner", TIMES, ids=str)
+@pytest.mark.parametrize("outer", TIMES, ids=str)
+def test_one_of_two_starts_and_pings(backend, inner, outer, head):
     def wrap(app, **options):
         return KeepaliveMiddleware(KeepaliveMiddleware(app, **options | inner), **outer)
 
-    steps = [(60, start()), (60, X), (61, END)]
+    steps = [(58, head), (58, X), (59, END)]
     world = slow(backend, steps, wrap=wrap, start_after=None)
-    firsts = [one["start_after"] for one in (inner, outer) if one]
-    first = min(firsts, default=60)
+    first = min((one["start_after"] for one in (inner, outer) if one), default=58)
+    fits = head["status"] == 200
     expected = [(first, START)]
-    expected += [(t, PING) for t in range(first, 60, 15)]
-    assert world.timeline == [*expected, (60, X), (61, END)]
+    if fits or first < 58:
+        expected += [(t, PING) for t in range(first, 58, 15)]
+    if fits or first == 58:
+        expected += [(58, X), (59, END)]
+    else:
+        expected += [(59, error_event(503, "application/json", X.decode())), (59, END)]
+    assert world.timeline == expected
+
+
+@pytest.mark.parametrize("inner", TIMES, ids=str)
+def test_one_of_two_starts_where_a_server_is_slow_to_take_it(backend, inner):
+    def prepare(world):
+        world.slow = lambda message: 1 if message["type"].endswith("start") else 0
+
+    def wrap(app, **options):
+        return KeepaliveMiddleware(KeepaliveMiddleware(app, **options | inner), start_after=20)
+
+    steps = [(20.5, start()), (20.5, X), (22, END)]
+    world = slow(backend, steps, wrap=wrap, start_after=None, prepare=prepare)
+    assert [what for _, what in world.timeline if what != PING] == [START, X, END]
+
+
+def test_one_of_three_starts(backend):
+    def wrap(app, **options):
+        for start_after in (30, None, 20):
+            app = KeepaliveMiddleware(app, **options | {"start_after": start_after})
+        return app
+
+    world = slow(backend, [(60, start()), (61, END)], wrap=wrap)
+    assert world.timeline == [(20, START), *((t, PING) for t in (20, 35, 50)), (61, END)]
 
 
 # The pure parts
@@ -691,3 +1062,27 @@ def test_one_of_two_starts_and_pings(backend, inner, outer):
 def test_what_makes_no_sense_is_refused(options, words):
     with pytest.raises((TypeError, ValueError), match=words):
         Policy(**options)
+
+
+def test_no_more_is_kept_than_can_be_told():
+    late = LateResponse("text/event-stream", [])
+    assert [late.feed(b"x" * 5000) for _ in range(4)] == [False, False, False, True]
+    assert late.feed(b"x" * 10**6)
+    assert len(late._body) == MOST + 1
+
+
+def test_a_start_that_nobody_would_get_is_refused():
+    with pytest.raises(ValueError, match="start_after must be on a route that is not None"):
+        KeepaliveMiddleware(print, start_after=5, routes={"/{path:path}": None})
+
+
+def test_a_media_type_is_read_as_people_write_it():
+    policy = Policy(start_after=1, start_as=" Application/JSON ")
+    assert policy.start_as == "application/json"
+
+
+def test_the_ping_for_json_may_be_ones_own(backend):
+    options = {"formats": {"application/json": Ping.blank_line()}}
+    steps = [(30, start(JSON)), (31, b"42"), (32, END)]
+    world = slow(backend, steps, start_as="application/json", **options)
+    assert world.body == b"\n42"
