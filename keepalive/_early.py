@@ -180,8 +180,7 @@ class EarlyStream(BoundedStream):
     @override
     def send(self, message: Message) -> Awaitable[None]:
         if self._stage is WAITING:
-            kind = message.get("type")
-            if kind != BODY and (kind != START or is_informational(message)):
+            if message.get("type") != START or is_informational(message):
                 return self._send_ahead(message)
             self._stage = OWN
         if self._stage is OWN:

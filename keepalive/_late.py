@@ -134,5 +134,5 @@ def _charset_in(fields: Fields) -> str:
             for parameter in value.decode("latin-1").split(";")[1:]:
                 key, _, charset = parameter.partition("=")
                 if key.strip() == "charset":
-                    return charset.strip(' "')
+                    return charset.strip()
     return "utf-8"
