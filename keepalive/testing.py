@@ -123,15 +123,9 @@ class _Peer:
         """Serve the request; raise what has failed."""
         loop = current_loop()
         with anyio.CancelScope(deadline=self._leaves_at + _PATIENCE) as block:
-            timers = [
+            for when, callback in at.items():
                 loop.call_at(self._began + when, self._guarded(callback, block.cancel))
-                for when, callback in at.items()
-            ]
-            try:
-                await app(scope, self.receive, self.send)
-            finally:
-                for cancel in timers:
-                    cancel()
+            await app(scope, self.receive, self.send)
         if self._failures:
             raise self._failures[0]
 
@@ -217,5 +211,5 @@ class _JumpingSelector(selectors.DefaultSelector):
             return super().select(timeout)
         events = super().select(0)
         if not events:
-            self.now += max(timeout, 0)
+            self.now += timeout
         return events

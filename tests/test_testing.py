@@ -17,7 +17,10 @@ def serve(backend):
     """`timeline`, on one backend."""
 
     def serve(app, path="/", **options):
-        clock = trio.testing.MockClock(autojump_threshold=0) if backend == "trio" else None
+        if backend == "asyncio":
+            return timeline(app, path, **options)
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        clock.jump(100)  # as one that has served before
         return timeline(app, path, clock=clock, **options)
 
     return serve
@@ -45,6 +48,8 @@ def test_a_silent_stream_gets_its_pings_until_the_client_leaves(serve):
     assert serve(app, seconds=31) == [(0, 200), (15, PING), (30, PING)]
     assert serve(app, seconds=30) == [(0, 200), (15, PING)]
     assert serve(silent) == [(0, 200)]
+    tenths = KeepaliveMiddleware(silent, interval=0.1)
+    assert serve(tenths, seconds=0.35)[1:] == [(0.1, PING), (0.2, PING), (0.3, PING)]
 
 
 def test_an_hour_takes_no_time_and_is_the_same_each_time(serve):
@@ -64,12 +69,14 @@ def test_what_an_app_sends_is_recorded_up_to_its_end(serve):
         await send({"type": "http.response.debug"})
         await send(body(bytearray(b"data: a\n\n")))
         await anyio.sleep(20)
-        await send(body(b"data: b\n\n", more=False))
+        await send({"type": "http.response.body", "body": b"data: b\n\n"})
         await send(body(b"data: c\n\n"))
         assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
         assert await receive() == {"type": "http.disconnect"}
 
-    assert serve(app) == [
+    sent = serve(app)
+    assert {type(what) for _, what in sent} == {int, bytes, str}
+    assert sent == [
         (0.25, 203), (0.25, b"data: a\n\n"), (20.25, b"data: b\n\n"), (20.25, "end")
     ]  # fmt: skip
 
@@ -86,6 +93,7 @@ def test_what_is_sent_when_the_client_has_left_is_not_recorded(serve):
 
     assert serve(app, seconds=15) == [(0, 200), (0, b"data: a\n\n"), (10, b"data: a\n\n")]
     assert len(over) == 8  # it is cancelled a minute after that
+    assert serve(app, seconds=10) == [(0, 200), (0, b"data: a\n\n")]
 
 
 def test_an_app_that_needs_a_while_to_clean_up_is_waited_for(serve):
@@ -164,8 +172,18 @@ def test_what_fails_at_its_time_comes_out_bare(serve):
     def fail():
         raise Wrong
 
+    over = []
+
+    async def app(scope, receive, send):
+        began = anyio.current_time()
+        try:
+            await anyio.sleep(50)
+        finally:
+            over.append(anyio.current_time() - began)
+
     with pytest.raises(Wrong):
-        serve(silent, at={5: fail})
+        serve(app, at={5: fail})
+    assert over == [5]
 
 
 def test_time_waits_for_threads():
