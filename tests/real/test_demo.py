@@ -192,11 +192,7 @@ def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
 @scenario
 def by_keyboard_all_of_it_can_be_done(stage):
     with stage.alone("keys") as alone, alone.page() as page:
-        seen = []
-        while page.focused != "Abort":
-            page.press_key("Tab")
-            seen.append(page.focused)
-        assert seen == [
+        for place in (
             "0.67 s",
             "No byte before the answer",
             "Start both anew",
@@ -204,7 +200,9 @@ def by_keyboard_all_of_it_can_be_done(stage):
             "Bytes on the wire: Bare",
             "Start anew",
             "Abort",
-        ]
+        ):
+            page.press_key("Tab")
+            assert page.focused == place
         page.kept.wait_for_pings(1)
         page.press_key("Enter")
         page.kept.wait_to_say("Reason: aborted.")
@@ -226,9 +224,11 @@ def pings_are_announced_to_nobody(stage):
         page.kept.wait_for_pings(1)
         page.tab.evaluate(LISTEN)
         page.kept.wait_for_pings(4)
-        assert page.kept.number("events") == 1
-        assert page.tab.evaluate("said") == []
-        page.tab.wait_for("said.length", "something that is said")  # the app's next event
+        said, events = page.tab.evaluate(
+            "[said.length, kept.querySelectorAll('.said li').length]"
+        )
+        assert said == events - 1  # and no more; the first event was before
+        page.tab.wait_for("said.length", "something that is said")
         assert "Still thinking." in page.tab.evaluate("said[0]")
 
 
