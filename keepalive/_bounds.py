@@ -188,7 +188,7 @@ class BoundedStream(Stream):
             return
         if self._cancel_end is not None and not self._pulse.finishing:
             self._leave()  # the client has left while the stream was being ended
-        elif self._pulse.finishing or self.reason not in _DRAINED:
+        elif self._pulse.finishing or not (self.reason in _DRAINED or self.stops.aborted):
             self._drop()  # what the app still does is its own affair
 
     @override

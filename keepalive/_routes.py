@@ -147,7 +147,7 @@ def _regex(path: object) -> str:
     if not path.startswith("/"):
         raise ValueError(f"routes: a path must start with '/', got {path!r}")
     literal, *rest = _PARAMETER.split(path)
-    parts, names = [re.escape(literal)], set[str]()
+    names, parameters = set[str](), list[tuple[bool, str]]()
     for parameter, text in zip(rest[::2], rest[1::2], strict=True):
         name, _, convertor = parameter.partition(":")
         if not name.isidentifier() or convertor not in ("", "path"):
@@ -157,7 +157,22 @@ def _regex(path: object) -> str:
         if name in names:
             raise ValueError(f"routes: {name!r} must be named once, got {path!r}")
         names.add(name)
-        parts += [r"[\s\S]*" if convertor else r"[^/]+", re.escape(text)]
+        parameters.append((bool(convertor), re.escape(text)))
     if any(brace in text for text in (literal, *rest[1::2]) for brace in "{}"):
         raise ValueError(f"routes: braces must be closed and not nested, got {path!r}")
+    return re.escape(literal) + _tail(parameters)
+
+
+def _tail(parameters: list[tuple[bool, str]]) -> str:
+    """Return the expression of parameters, each with the text behind it.
+
+    Where the next one can take in whatever an earlier end leaves to it, the first end is as
+    good as any: no other is tried, which could take the square of a path's length, or worse.
+    """
+    parts: list[str] = []
+    followers = [is_path for is_path, _ in parameters[1:]]
+    for number, (is_path, text) in enumerate(parameters):
+        some = r"[\s\S]*" if is_path else r"[^/]+"
+        is_sure = number < len(followers) and followers[number] >= is_path
+        parts.append(f"(?>{some}?{text})" if is_sure else some + text)
     return "".join(parts)

@@ -1058,3 +1058,17 @@ def test_what_a_cancelled_app_raises_comes_out(backend, log):
             raise ZeroDivisionError from None
 
     aborted(backend, log, [(1, fail)], raises=ZeroDivisionError)
+
+
+def test_who_left_when_pings_had_failed_and_all_was_shut_down_is_cancelled_behind_that(
+    backend, log
+):
+    """The reason is the ping's failure; the shutdown still has its due."""
+
+    def prepare(world):
+        leaves_at(22, log)(world)
+        world.failing = lambda message: ValueError() if message.get("body") == PING else None
+
+    world = shut_down(backend, log, [(0, log.stay)], prepare=prepare)
+    assert world.ended.reason == StopReason.WRITE_FAILED
+    assert log == [(26, "cancelled")]
