@@ -6,6 +6,7 @@ and no policy. Imported only by name: `import keepalive` doesn't.
 
 import asyncio
 import selectors
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from urllib.parse import unquote
@@ -68,6 +69,7 @@ def timeline(
         RuntimeError: It was called from within an event loop, as by a test that is `async`.
         Exception: Whatever the app has raised, or a function in `at`, unwrapped.
     """
+    _refuse_in_a_loop()
     scope = _scope(path, method, headers or {}, body)
 
     async def serve() -> list[tuple[float, Sent]]:
@@ -81,8 +83,21 @@ def timeline(
         return await serve()
 
     if clock is not None:
-        return anyio.run(serve, backend="trio", backend_options={"clock": clock})
-    return anyio.run(serve_on_asyncio, backend_options={"loop_factory": _VirtualLoop})
+        # Whoever has a clock of trio's has imported it. anyio 4.0 hands on no options.
+        sent: list[tuple[float, Sent]] = sys.modules["trio"].run(serve, clock=clock)
+        return sent
+    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
+        return runner.run(serve_on_asyncio())
+
+
+def _refuse_in_a_loop() -> None:
+    try:
+        current_loop()
+    except RuntimeError:  # there is none
+        return
+    raise RuntimeError(
+        "timeline runs a loop of its own: in an async test, call it in a thread"
+    )
 
 
 def _scope(path: str, method: str, headers: Mapping[str, str], body: bytes) -> Scope:
@@ -184,6 +199,11 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         self._in_executors += 1
         future.add_done_callback(self._one_less)
         return future
+
+    @override
+    async def shutdown_default_executor(self, *args: Any, **named: Any) -> None:
+        self._in_executors += 1  # or the clock would jump over the time that threads are given
+        await super().shutdown_default_executor(*args, **named)
 
     def _one_less(self, _: object) -> None:
         self._in_executors -= 1
