@@ -51,7 +51,7 @@ def timeline(
     Args:
         app: Any ASGI app.
         path: The request's path, with a query if there is one.
-        seconds: When the client leaves, if the response has not ended by then.
+        seconds: After so many the client leaves, if the response has not ended by then.
         at: What else happens at which second: functions that take nothing, such as
             `controller.abort` or `middleware.shutdown`.
         method: The request's.

@@ -193,8 +193,8 @@ for port in map(int, sys.argv[2:]):
             time.sleep(0.1)
     globals()[f"sock{port}"] = sock
     sock.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    while b"ping" not in sock.recv(4096):
-        pass
+    while b"ping" not in (data := sock.recv(4096)):
+        assert data, "the server has gone"
 print("reads all")
 time.sleep(300)
 """
