@@ -136,7 +136,7 @@ def test_a_call_of_an_mcp_tool_is_kept_alive_by_the_newer_protocol(tmp_path):
 
 def test_vllm_loads_the_class_and_keeps_its_answers_alive(tmp_path):
     """As vLLM's source does it; vLLM itself is no part of the tests."""
-    parts.need("openai")
+    parts.need("fastapi", "openai")
     import openai
     from real import vllm_like
 
@@ -161,8 +161,9 @@ def test_vllm_loads_the_class_and_keeps_its_answers_alive(tmp_path):
         assert complaints(process.log) == []
 
 
-def test_vllm_is_given_what_it_takes(tmp_path):
+def test_vllm_is_given_what_it_takes():
     """A name that is neither a class nor a coroutine function is refused as vLLM does."""
+    parts.need("fastapi")
     from real import vllm_like
 
     with pytest.raises(ValueError, match="class"):
