@@ -3,12 +3,14 @@ parser and event loop, and a browser.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from real import parts
 from real.browser import PARTS, Browser
 from real.clients import TESTS, Server
 
+HERE = Path(__file__).parent
 FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
 
 
@@ -37,3 +39,10 @@ def browser() -> Iterator[Browser]:
     running = Browser()
     yield running
     running.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test that takes too long end as others do: what it has started is then stopped."""
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(method="signal"))

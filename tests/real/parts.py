@@ -94,8 +94,13 @@ def missing(*parts: str) -> list[str]:
     return [part for part in parts if version(part) is None]
 
 
+def all_must_be_here() -> bool:
+    """Whether nothing may be skipped."""
+    return bool(os.environ.get("KEEPALIVE_ALL_PARTS"))
+
+
 def need(*parts: str) -> None:
     """Skip what can't be run here; fail where everything must be."""
     if gone := missing(*parts):
-        say = pytest.fail if os.environ.get("KEEPALIVE_ALL_PARTS") else pytest.skip
+        say = pytest.fail if all_must_be_here() else pytest.skip
         say(f"not installed: {', '.join(gone)}")

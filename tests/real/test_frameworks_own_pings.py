@@ -1,14 +1,13 @@
 """Frameworks that ping by themselves: never are there two pings for one silence of ours."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
 from real.books import BOOKS
-from real.frameworks.reading import Reading, Served
+from real.frameworks.reading import Reading, serving
 from real.frameworks.stage import INTERVAL
 from real.parts import missing, need
 from real.processes import wait_for
@@ -60,16 +59,10 @@ ENOUGH: dict[str, Callable[[int, int], bool]] = {
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """The frameworks' processes, started at the same time."""
-    folder = tmp_path_factory.mktemp("own-pings")
-    with ThreadPoolExecutor() as pool:
-        started = {
-            framework: pool.submit(Served, framework[0], folder / framework[0])
-            for framework in FRAMEWORKS
-            if not missing(*framework[2])
-        }
-    yield {framework: one.result() for framework, one in started.items()}
-    for one in started.values():
-        one.result().process.stop()
+    here = [framework for framework in FRAMEWORKS if not missing(*framework[2])]
+    names = [name for name, *_ in here]
+    with serving(names, tmp_path_factory.mktemp("own-pings")) as running:
+        yield {framework: running[framework[0]] for framework in here}
 
 
 def sent_pings(server, token) -> Sent:

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sys
+import tomllib
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -11,7 +12,7 @@ from real import shutdown_table
 from real.ending_app import DRAIN
 from real.ending_clients import CLEAN, CUT, OPEN, Reader
 from real.parts import need
-from real.processes import EXAMPLES
+from real.processes import EXAMPLES, TESTS
 from real.servers import CASES, EVERY, RELOAD, TWICE, Case, Server, of
 from real.stopping import FAREWELL, KINDS, measure, reloaded
 
@@ -137,6 +138,14 @@ def test_a_program_of_ones_own_runs_as_it_says(tmp_path, program, number):
         assert not re.search("Traceback|ERROR", server.log)
     finally:
         server.stop()
+
+
+def test_all_that_these_servers_need_comes_with_the_tests():
+    """Else they would be skipped where all else is run, and nobody would see."""
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    extra = project["project"]["optional-dependencies"]["test"]
+    asked = {re.match(r"[\w.-]+", line)[0] for line in extra} | {"uvicorn", "h11"}
+    assert {name for case in EVERY for name in case.distributions} <= asked
 
 
 def test_the_page_shows_the_results_that_were_measured():

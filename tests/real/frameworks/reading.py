@@ -9,8 +9,9 @@ import select
 import sys
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -82,6 +83,21 @@ class Served:
     def open_background(self, token: str) -> None:
         """Let a background task go on."""
         self.open(background_gate(token))
+
+
+@contextmanager
+def serving(frameworks: Iterable[str], folder: Path) -> Iterator[dict[str, Served]]:
+    """Run the processes of some frameworks, started at the same time; leave none behind."""
+
+    def start(framework: str) -> Served:
+        made = Served(framework, folder / framework)
+        stack.callback(made.process.stop)
+        return made
+
+    with ExitStack() as stack:
+        with ThreadPoolExecutor() as pool:
+            started = {name: pool.submit(start, name) for name in frameworks}
+        yield {name: one.result() for name, one in started.items()}
 
 
 class Reading:
