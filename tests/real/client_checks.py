@@ -130,5 +130,7 @@ def hold_timer(found: Readings, timer: Timer, fate: str) -> None:
     need(*timer.family.parts)
     fates = {UNKEPT: found.fate(timer, "silent"), KEPT: found.fate(timer, timer.kept)}
     assert fates == {UNKEPT: CUT, KEPT: fate}
+    if fate == CUT:  # a stream that goes on shows by itself that pings came
+        assert found.pings(timer) >= 2
     for column, word in fates.items():
         BOOK.hold("timers", timer.row, column, word, *timer.used)

@@ -13,18 +13,22 @@ The deliveries:
 - `silent`: no middleware, and silent behind the second event until the client leaves;
 - `endless`: the same, kept alive;
 - `waiting`: kept alive, and silent behind the second event for long.
+
+`/facts` tells how many pings each kept stream has had. Of an endless one that can't be told
+from what its client got, for that was cut.
 """
 
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import Callable
 from typing import Final
 
 from real.pings import PINGS
 from real.protocol_events import EVENTS
 
-from keepalive import KeepaliveMiddleware, Ping, stream
+from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, stream
 from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.05
@@ -159,10 +163,29 @@ DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
 }
 
 
+def watched(app: ASGIApp, seen: list[tuple[str, KeepaliveStream]]) -> ASGIApp:
+    """Keep the streams of an app in sight."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(LookupError):
+            seen.append((f"{scope['method']} {scope['path']}", stream(scope)))
+        await app(scope, receive, send)
+
+    return served
+
+
+async def tell(send: Send, facts: object) -> None:
+    """Answer with facts."""
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(facts).encode()})
+
+
 def delivered(app: ASGIApp) -> ASGIApp:
     """Serve an app in all deliveries, with all pings."""
+    seen: list[tuple[str, KeepaliveStream]] = []
     variants = {
-        (delivery, name): deliver(app, name)
+        (delivery, name): deliver(watched(app, seen), name)
         for delivery, deliver in DELIVERIES.items()
         for name in ALL_PINGS
     }
@@ -170,6 +193,9 @@ def delivered(app: ASGIApp) -> ASGIApp:
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
+            return
+        if scope["path"] == "/facts":
+            await tell(send, [(request, own.pings) for request, own in seen])
             return
         _, delivery, name, *_ = scope["path"].split("/")
         own = {"root_path": f"/{delivery}/{name}", "delivery": delivery}

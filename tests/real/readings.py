@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 from real import parts
 from real.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, VISIBLE, outcome
@@ -173,8 +174,13 @@ def read(family: Family, base: str, asked: list[tuple[str, str]]) -> list[Readin
 class Readings:
     """What the clients of several families did with all that they were asked to read."""
 
-    def __init__(self, found: dict[Family, Future[dict[tuple[str, str], Reading]]]) -> None:
+    def __init__(
+        self,
+        found: dict[Family, Future[dict[tuple[str, str], Reading]]],
+        servers: dict[str, Process],
+    ) -> None:
         self._found = found
+        self._servers = servers
 
     def of(self, family: Family, reader: str, where: str) -> Reading:
         """Wait for a family, and return what one reader did with one stream."""
@@ -205,6 +211,14 @@ class Readings:
             return GOES_ON
         assert re.search("time|abort", reading.error, re.IGNORECASE), reading
         return CUT
+
+    def pings(self, timer: Timer) -> int:
+        """Return how many pings were sent into the stream that a timer was tried with."""
+        self._found[timer.family].result()
+        request = f"POST {path(timer.kept, timer.case)}"
+        with urlopen(self._servers[timer.family.app].url("/facts"), timeout=PATIENCE) as facts:
+            counts = [count for name, count in json.load(facts) if name.startswith(request)]
+        return max(counts, default=0)
 
 
 def _server(name: str, folder: Path) -> Process:
@@ -241,7 +255,7 @@ def readings(rows: Iterable[Client | Timer], folder: Path) -> Iterator[Readings]
             return dict(zip(asked, read(family, base, asked), strict=True))
 
         found = {family: pool.submit(run, family) for family in families}
-        yield Readings(found)
+        yield Readings(found, servers)
         for future in found.values():
             future.result()
         for server in servers.values():
