@@ -3,25 +3,20 @@
 The first segment of a path names the variant, the second what is served, the last is a token
 that tells one test's stream from all others. Whoever asks the app itself, past the proxies,
 gets the journal of a token (`/journal/TOKEN`) and opens its gate (`/open/TOKEN`).
+
+Law: an app for a server. Knows no proxy and no client.
 """
 
 import asyncio
 import contextlib
 import json
 import time
-from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
-from keepalive import (
-    KeepaliveMiddleware,
-    Ping,
-    PingSent,
-    Policy,
-    StreamEnded,
-    StreamStarted,
-    stream,
-)
+from real.proxy_journal import GATES, JOURNAL, note, token_of
+
+from keepalive import KeepaliveMiddleware, Ping, Policy, stream
 from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
@@ -45,42 +40,6 @@ TALK: Final = b"data: talk\n\n"
 RECORDS: Final = (b'{"n": 1}\n', b'{"n": 2}\n')
 REPORT: Final = b'{"answer": 42}'
 PLAIN_TEXT: Final = b"whole ".ljust(1000, b"x")
-
-
-@dataclass
-class Entry:
-    """What happened to one request."""
-
-    started: bool = False
-    """The response's start was sent."""
-
-    silence: float = 0.0
-    """Seconds that the app was silent for, on end."""
-
-    left: bool = False
-    """`receive` has said that the client is gone."""
-
-    pings: int = 0
-    reason: str = ""
-    """Why the pings have stopped."""
-
-
-JOURNAL: Final[dict[str, Entry]] = defaultdict(Entry)
-GATES: Final[dict[str, asyncio.Event]] = defaultdict(asyncio.Event)
-
-
-def token_of(path: str) -> str:
-    """Return a path's last segment."""
-    return path.rpartition("/")[2]
-
-
-def note(fact: StreamStarted | PingSent | StreamEnded) -> None:
-    """Write a fact of the middleware's down."""
-    entry = JOURNAL[token_of(fact.path)]
-    if isinstance(fact, PingSent):
-        entry.pings = fact.count
-    elif isinstance(fact, StreamEnded):
-        entry.reason = str(fact.reason)
 
 
 class Call:
