@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from real.processes import wait_for
@@ -118,8 +118,9 @@ class Browser:
 
     def stop(self) -> None:
         """Leave no process behind."""
-        if self._chromium:
-            self._do(self._chromium.close)
-        if self._playwright:
-            self._do(self._playwright.stop)
-        self._thread.shutdown()
+        with ExitStack() as stack:  # what is last in it goes first, whatever goes wrong
+            stack.callback(self._thread.shutdown)
+            if self._playwright:
+                stack.callback(self._do, self._playwright.stop)
+            if self._chromium:
+                stack.callback(self._do, self._chromium.close)
