@@ -6,6 +6,8 @@ what it begins with. Below `/blind` the pings come on a timer, whatever the app 
 
 `/page` has nothing but functions for the tests; `/facts/{token}` tells of a stream's
 connections, `/open/{token}` opens its gate, `/stop/{token}` aborts its signal.
+
+Law: an app for a server. Knows no browser, and judges nothing.
 """
 
 import asyncio

@@ -1,5 +1,7 @@
 """What the tests share, each started when it is first needed: a uvicorn for each pair of HTTP
 parser and event loop, and a browser.
+
+Law: fixtures. Each ends what it has started, and looks into the log. Judges no stream.
 """
 
 from collections.abc import Iterator

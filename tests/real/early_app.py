@@ -2,6 +2,8 @@
 
 The first segment of a path names the variant, the last what is served. Where it is not plain,
 the app does not start its response before it has been pinged a few times.
+
+Law: an app for a server. Knows no client.
 """
 
 import json

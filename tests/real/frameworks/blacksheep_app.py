@@ -1,4 +1,7 @@
-"""BlackSheep, with server-sent events and `StreamedContent`."""
+"""BlackSheep, with server-sent events and `StreamedContent`.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from collections.abc import AsyncIterator
 from functools import partial

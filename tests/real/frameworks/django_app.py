@@ -1,4 +1,7 @@
-"""Django over ASGI, with `StreamingHttpResponse`, as an `asgi.py` has it."""
+"""Django over ASGI, with `StreamingHttpResponse`, as an `asgi.py` has it.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 import django
 from django.conf import settings

@@ -1,4 +1,7 @@
-"""Falcon, with `resp.sse` and `resp.stream`."""
+"""Falcon, with `resp.sse` and `resp.stream`.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from collections.abc import AsyncIterator
 from functools import partial

@@ -1,4 +1,7 @@
-"""FastAPI, with Starlette's `StreamingResponse`."""
+"""FastAPI, with Starlette's `StreamingResponse`.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse

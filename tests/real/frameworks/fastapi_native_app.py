@@ -1,4 +1,7 @@
-"""FastAPI's native streams: `EventSourceResponse`, and JSON lines by default."""
+"""FastAPI's native streams: `EventSourceResponse`, and JSON lines by default.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 import json
 from collections.abc import AsyncIterable

@@ -2,6 +2,8 @@
 
 That is a constant of FastAPI's and no setting; it is replaced in this process, for the tests
 not to wait so long.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
 """
 
 import fastapi.routing

@@ -1,4 +1,7 @@
-"""Litestar, with `ServerSentEvent` and `Stream`; and compressed by its own middleware."""
+"""Litestar, with `ServerSentEvent` and `Stream`; and compressed by its own middleware.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""The MCP Python SDK's `streamable_http_app`, with a tool that takes long."""
+"""The MCP Python SDK's `streamable_http_app`, with a tool that takes long.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from mcp.server.mcpserver import Context, MCPServer
 from real.frameworks.stage import EVENTS, OPTIONS, told

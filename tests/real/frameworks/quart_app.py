@@ -1,4 +1,7 @@
-"""Quart, with asynchronous generators."""
+"""Quart, with asynchronous generators.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from quart import Quart, Response
 from real.frameworks.stage import (

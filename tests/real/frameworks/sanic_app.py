@@ -1,4 +1,7 @@
-"""Sanic over ASGI, with responses that are sent in parts."""
+"""Sanic over ASGI, with responses that are sent in parts.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,7 @@
-"""sse-starlette's `EventSourceResponse`, which pings by itself, in a Starlette app."""
+"""sse-starlette's `EventSourceResponse`, which pings by itself, in a Starlette app.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from real.frameworks.stage import (
     EVENTS,

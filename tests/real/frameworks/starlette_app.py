@@ -1,4 +1,7 @@
-"""Starlette, with `StreamingResponse`; and compressed, by its own middleware or another."""
+"""Starlette, with `StreamingResponse`; and compressed, by its own middleware or another.
+
+Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+"""
 
 from typing import Any
 
