@@ -88,8 +88,6 @@ def _invited(server: Serving, variant: str) -> str:
 
 def hundred_continue(server: Serving) -> str:
     """`100 Continue` is sent when it is sent without us."""
-    if server.http == "2":
-        return "not tried"
     plain, kept = (_invited(server, variant) for variant in ("plain", "kept"))
     assert kept == plain
     return kept
@@ -114,3 +112,6 @@ HABITS: Final[dict[str, Callable[[Serving], str]]] = {
     "`100 Continue`": hundred_continue,
     "bodies of a HEAD": head_with_bodies,
 }
+
+OF_HTTP_1: Final = {"`100 Continue`"}
+"""The habits that are not looked for on HTTP/2."""
