@@ -4,14 +4,16 @@ not, and what becomes of the events.
 
 import re
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from real import browser as chromium
 from real import parts
 from real.clients import complaints
-from real.processes import EXAMPLES, wait_for
+from real.processes import EXAMPLES, running, wait_for
+from real.relay import Relay
 from real.watchdog_page import INTERVAL, Stage, serve
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
@@ -32,6 +34,21 @@ HASTY = """
   const set = window.setTimeout;
   window.setTimeout = (action, after) => set(action, after / 200);
 """
+
+
+WATCH = """async (options) => {
+  heard = [];
+  lost = [];
+  const { watch } = await import("/watchdog.js");
+  const onEvent = ({ type, data, lastEventId }) => heard.push([type, data, lastEventId]);
+  const onState = (state, { reason }) => { if (reason) lost.push(reason); };
+  dog = watch("/events", { ...options, onEvent, onState });
+}"""
+
+
+def named(port):
+    options = ["--port", str(port), "--lifespan", "off", "--log-level", "warning"]
+    return [sys.executable, "-m", "uvicorn", "real.named_app:application", *options]
 
 
 SCENARIOS = {}
@@ -244,6 +261,24 @@ def the_waits_grow_up_to_a_bound_and_are_not_the_same(stage):
     most = [min(30, 2**number) for number in range(len(waits))]
     assert all(0.5 * top <= wait <= top for wait, top in zip(waits, most, strict=True))
     assert len({wait / top for wait, top in zip(waits, most, strict=True)}) == len(waits)
+
+
+@scenario
+def named_events_the_interval_and_the_last_id_are_the_options(stage):
+    """The app has an event with a name, and pings without a number."""
+    with ExitStack() as stack:
+        server = stack.enter_context(running("uvicorn", named, stage.folder / "named"))
+        way = stack.enter_context(closing(Relay(server.port)))
+        with stage.browser.tab(way.url("/watchdog.js")) as tab:
+            tab.evaluate(WATCH, {"names": ["update"], "lastId": "41", "interval": INTERVAL})
+            tab.wait_for("heard.some(([type]) => type === 'ping')")
+            assert tab.evaluate("heard[0]") == ["update", "after 41", "42"]
+            assert tab.evaluate("dog.limit") == LIMIT
+            way.kill()
+            tab.wait_for("heard.filter(([type]) => type === 'update').length >= 2")
+            assert tab.evaluate("lost") == ["silent"]
+            assert ["update", "after 42", "43"] in tab.evaluate("heard")
+            tab.evaluate("dog.close()")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
