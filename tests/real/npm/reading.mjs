@@ -4,8 +4,9 @@
 //
 //     node reading.mjs MODULE [SECONDS]
 //
-// A client that takes longer than these seconds hangs, and is left. Takes `[[READER, URL], ...]` as JSON from its standard input, and prints the readings in that
-// order: what the reader handed to the user's code, the error, and the warnings logged meanwhile.
+// A client that takes longer than these seconds hangs, and is left. Takes
+// `[[READER, URL], ...]` as JSON from its standard input, and prints the readings in that
+// order: what the reader handed to the user's code, the error, and the warnings logged.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { format } from "node:util";
@@ -16,12 +17,16 @@ const own = new AsyncLocalStorage();
 for (const level of ["warn", "error"]) {
   console[level] = (...args) => own.getStore()?.logged.push(format(...args));
 }
-process.removeAllListeners("warning"); // Node's own come once in a process, so they tell nothing
-process.on("unhandledRejection", (error) => own.getStore()?.logged.push(`unhandled: ${error}`));
+// Node's own warnings come once in a process, so they tell nothing.
+process.removeAllListeners("warning");
+process.on("unhandledRejection", (error) => {
+  own.getStore()?.logged.push(`unhandled: ${error}`);
+});
 
 function bounded(promise) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`hangs: nothing more in ${bound} s`)), bound * 1000);
+    const hangs = () => reject(new Error(`hangs: nothing more in ${bound} s`));
+    const timer = setTimeout(hangs, bound * 1000);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
@@ -48,5 +53,6 @@ async function input() {
 }
 
 const { readers } = await import(`./readers/${module}.mjs`);
-const found = await Promise.all((await input()).map(([name, url]) => reading(readers[name], url)));
+const asked = await input();
+const found = await Promise.all(asked.map(([name, url]) => reading(readers[name], url)));
 process.stdout.write(JSON.stringify(found), () => process.exit(0));

@@ -11,7 +11,8 @@ const LIMIT = 1500; // milliseconds; the LIMIT of protocols.py
 
 // What a user's code gets of a text; an error is one of its parts, and thrown here.
 async function text(model, say, timeout = undefined) {
-  const result = streamText({ model, prompt: "hello", maxRetries: 0, timeout, onError: () => {} });
+  const onError = () => {};
+  const result = streamText({ model, prompt: "hello", maxRetries: 0, timeout, onError });
   for await (const part of result.fullStream) {
     if (part.type === "error") throw part.error;
     if (part.type === "abort") throw new Error(`aborted: ${part.reason}`);
@@ -21,6 +22,10 @@ async function text(model, say, timeout = undefined) {
 
 const options = { apiKey: "none" };
 const chat = (url) => createOpenAI({ ...options, baseURL: url }).chat("m");
+const responses = (url) => createOpenAI({ ...options, baseURL: url }).responses("m");
+const compatible = (url) =>
+  createOpenAICompatible({ ...options, name: "own", baseURL: url }).chatModel("m");
+const anthropic = (url) => createAnthropic({ ...options, baseURL: url })("m");
 
 function transport(url) {
   const messages = [{ id: "1", role: "user", parts: [{ type: "text", text: "hello" }] }];
@@ -37,15 +42,15 @@ async function uiChunks(url, say) {
 
 async function uiMessages(url, say) {
   const stream = await transport(url);
-  for await (const { parts } of readUIMessageStream({ stream, terminateOnError: true })) say(structuredClone(parts));
+  const messages = readUIMessageStream({ stream, terminateOnError: true });
+  for await (const { parts } of messages) say(structuredClone(parts));
 }
 
 export const readers = {
   "openai-chat": (url, say) => text(chat(url), say),
-  "openai-responses": (url, say) => text(createOpenAI({ ...options, baseURL: url }).responses("m"), say),
-  "openai-compatible": (url, say) =>
-    text(createOpenAICompatible({ ...options, name: "own", baseURL: url }).chatModel("m"), say),
-  anthropic: (url, say) => text(createAnthropic({ ...options, baseURL: url })("m"), say),
+  "openai-responses": (url, say) => text(responses(url), say),
+  "openai-compatible": (url, say) => text(compatible(url), say),
+  anthropic: (url, say) => text(anthropic(url), say),
   "ui-chunks": uiChunks,
   "ui-messages": uiMessages,
   timer: (url, say) => text(chat(url), say, { chunkMs: LIMIT }),

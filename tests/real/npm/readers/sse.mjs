@@ -15,7 +15,8 @@ function source(Source, names) {
     new Promise((resolve) => {
       const events = new Source(url);
       for (const name of names) {
-        events.addEventListener(name, (event) => say([event.type, event.data, event.lastEventId]));
+        const hear = (event) => say([event.type, event.data, event.lastEventId]);
+        events.addEventListener(name, hear);
       }
       events.addEventListener("error", () => {
         events.close(); // the end of the stream; it would connect again
@@ -41,13 +42,16 @@ async function* lines(url, dispatcher = undefined) {
 }
 
 async function parser(url, say) {
-  const made = createParser({ onEvent: ({ event, data, id }) => say([event ?? null, data, id ?? null]) });
+  const onEvent = ({ event, data, id }) => say([event ?? null, data, id ?? null]);
+  const made = createParser({ onEvent });
   for await (const text of texts(url)) made.feed(text);
 }
 
 async function parserStream(url, say) {
   const response = await fetch(url);
-  const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+  const events = response.body
+    .pipeThrough(new TextDecoderStream())
+    .pipeThrough(new EventSourceParserStream());
   for await (const { event, data, id } of events) say([event ?? null, data, id ?? null]);
 }
 
@@ -65,7 +69,9 @@ async function split(url, say) {
     const events = (buffer + text).split("\n\n");
     buffer = events.pop();
     for (const event of events) {
-      if (event.startsWith("data: ") && event !== "data: [DONE]") say(JSON.parse(event.slice(6)));
+      if (event.startsWith("data: ") && event !== "data: [DONE]") {
+        say(JSON.parse(event.slice(6)));
+      }
     }
   }
 }
