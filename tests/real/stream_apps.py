@@ -46,6 +46,7 @@ PIECES: Final = (
 RECORDS: Final = (b'{"n": 1}\n', b'{"n": 2, "text": "two words"}\n{"n": 3}\n', b'{"n": 4}\n')
 HELLO: Final = b"data: hello\n\n"
 GOODBYE: Final = b"data: goodbye\n\n"
+REFUSAL: Final = b'{"detail": "no"}'
 BULKY: Final = Ping.event(data="x" * 1_000_000)
 """A ping of which a few fill every buffer between a server and a client that doesn't read."""
 
@@ -117,6 +118,24 @@ async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         await GATES[key_of(scope)].wait()
     await say(send, HELLO)
     await say(send, GOODBYE, more=False)
+
+
+async def late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the request, and be silent before the response starts."""
+    while (await receive()).get("more_body"):
+        pass
+    await lull(scope)
+    await start(send)
+    await say(send, HELLO)
+    await say(send, GOODBYE, more=False)
+
+
+async def refused(scope: Scope, receive: Receive, send: Send) -> None:
+    """Be silent, and then refuse."""
+    await lull(scope)
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await say(send, REFUSAL, more=False)
 
 
 async def listening(scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,6 +235,8 @@ APPS: Final[dict[str, ASGIApp]] = {
     "pieces": pieces,
     "records": records,
     "gated": gated,
+    "late": late,
+    "refused": refused,
     "listening": listening,
     "deaf": deaf,
     "crowd": crowd,
@@ -262,6 +283,7 @@ VARIANTS: Final[dict[str, ASGIApp]] = {
     "kept": kept(),
     "early": kept(interval=2 * PATIENCE, first=0.0),
     "bulky": kept(ping=BULKY),
+    "tardy": kept(start_after=2 * INTERVAL, start_as=SSE),
     "blind": blindly_pinged(plain, INTERVAL),
 }
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from real.clients import PING, complaints, parsed, split_pings
+from real.early_cases import started_early
 from real.server_habits import CALLED_LATE, NOT_YET
 from real.serving import Serving, new_key
 from real.stream_apps import BULKY, GOODBYE, HELLO, PIECES, RECORDS, SILENT
@@ -285,6 +286,7 @@ STREAMS: Final[dict[str, Case]] = {
     "events in pieces": events_in_pieces,
     "NDJSON": ndjson,
     "`first=0`": headers_at_once,
+    "`start_after`": started_early,
     "client leaves": client_leaves,
     "client leaves, deaf app": client_leaves_a_deaf_app,
     "upload": upload,

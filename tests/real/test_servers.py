@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 pytest.register_assert_rewrite(
-    "real.stream_cases", "real.server_habits", "real.stream_clients"
+    "real.stream_cases", "real.early_cases", "real.server_habits", "real.stream_clients"
 )
 
 from real import servers  # noqa: E402

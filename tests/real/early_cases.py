@@ -1,0 +1,37 @@
+"""What every server is tried with where the middleware starts responses in their apps' place.
+
+Law: as in `stream_cases`: asserts what must hold, and says what was found in a word.
+"""
+
+import json
+from typing import Final
+
+from real.clients import PING, split_pings
+from real.serving import Serving, new_key
+from real.stream_apps import GOODBYE, HELLO, REFUSAL
+
+YES: Final = "yes"
+
+
+def started_early(server: Serving) -> str:
+    """A late answer goes on behind the pings; a late refusal is told; both end properly."""
+    assert server.whole(f"/plain/late/{new_key()}") == HELLO + GOODBYE
+    path = f"/late/{new_key()}"
+    body = server.whole(f"/tardy{path}")
+    rest, pings = split_pings(body)
+    assert body.startswith(PING)
+    assert pings >= 2
+    assert rest == HELLO + GOODBYE
+    path = f"/refused/{new_key()}"
+    told, pings = split_pings(server.whole(f"/tardy{path}"))
+    assert pings >= 2
+    head, _, data = told.partition(b"\ndata: ")
+    assert head == b"event: error"
+    assert json.loads(data) == {
+        "status": 503,
+        "media_type": "application/json",
+        "body": REFUSAL.decode(),
+    }
+    (ended,) = server.wait_until_told("ended", path)
+    assert ended["reason"] == "completed"
+    return YES
