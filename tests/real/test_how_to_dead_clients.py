@@ -4,9 +4,11 @@ The client is in a network of its own, at the other end of a virtual cable, and 
 address: nothing answers any more. That needs Linux, root and `ip`; elsewhere it is skipped.
 """
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -147,7 +149,12 @@ class Cable:
             started = ["ip", "netns", "exec", name, "env", "PYTHONUNBUFFERED=1", *command]
             self.processes.append(
                 subprocess.Popen(
-                    started, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=folder
+                    started,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    cwd=folder,
+                    start_new_session=True,  # granian's worker is to go with it
                 )
             )
         return log
@@ -158,7 +165,8 @@ class Cable:
 
     def remove(self) -> None:
         for process in self.processes:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         for name in (self.near, self.far):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
