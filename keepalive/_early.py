@@ -232,7 +232,7 @@ class EarlyStream(BoundedStream):
             raise self._gone_error
         if self._stage is HELD:
             await self._hold(message, last=last)
-        elif last and self._late.needs_body and self._open_pulse.untouched:
+        elif last and self._late.needs_body and self._pulse and self._pulse.untouched:
             await super().send({**message, "body": message.get("body") or self._late.told})
         else:
             await super().send(message)

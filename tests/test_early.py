@@ -11,7 +11,7 @@ import sys
 import anyio
 import pytest
 from endings import BYE, FAREWELL, X, leaves_at
-from harness import END, PING, SSE, START, body, http, play, start
+from harness import END, PING, SSE, START, World, body, http, play, run, start
 
 from keepalive import (
     AbortController,
@@ -830,6 +830,22 @@ def test_json_without_a_body_is_told_in_json(backend, head):
     steps = [(30, start(JSON)), (31, b"42"), (32, END)]
     world = slow(backend, steps, start_as="application/json")
     assert world.body == b" 42"
+
+
+def test_a_last_body_from_a_task_that_outlives_the_call_is_the_servers_affair(backend):
+    async def main():
+        async def app(scope, receive, send):
+            await anyio.sleep(30)
+            await send(start(JSON))
+            left.append(send)
+
+        left, world = [], World()
+        policy = {"start_after": 20, "start_as": "application/json"}
+        await KeepaliveMiddleware(app, **policy)(http(), world.receive, world.send)
+        await left[0](body(more=False))
+        return world.body
+
+    assert run(backend, main) == b" "
 
 
 @pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
