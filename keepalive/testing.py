@@ -178,11 +178,30 @@ class _Peer:
                 self._over.set()
 
 
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of waiting for a timer, has the clock jump to it."""
+
+    now = 0.0
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        super().__init__()
+        self._busy = busy
+
+    @override
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or self._busy():
+            return super().select(timeout)
+        events = super().select(0)
+        if not events:
+            self.now += timeout
+        return events
+
+
 class _VirtualLoop(asyncio.SelectorEventLoop):
     """asyncio's own loop on a clock that jumps, but not while a thread is at work."""
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector(self._threads_work)
+    def __init__(self, selector: type[_JumpingSelector] = _JumpingSelector) -> None:
+        self._jumping = selector(self._threads_work)
         self._limiter: anyio.CapacityLimiter | None = None
         self._in_executors = 0
         super().__init__(self._jumping)
@@ -214,22 +233,3 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def _threads_work(self) -> bool:
         in_anyio = 0 if self._limiter is None else self._limiter.borrowed_tokens
         return bool(in_anyio or self._in_executors)
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting for a timer, has the clock jump to it."""
-
-    now = 0.0
-
-    def __init__(self, busy: Callable[[], bool]) -> None:
-        super().__init__()
-        self._busy = busy
-
-    @override
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or self._busy():
-            return super().select(timeout)
-        events = super().select(0)
-        if not events:
-            self.now += timeout
-        return events

@@ -18,6 +18,7 @@ import trio.testing
 
 from keepalive import KeepaliveMiddleware, StreamEnded
 from keepalive._heart import _HEART, Heart
+from keepalive.testing import _JumpingSelector, _VirtualLoop
 
 PING: Final = b"event: ping\ndata: \n\n"
 START: Final = "start"
@@ -33,33 +34,26 @@ class DeadlockError(AssertionError):
     """Everybody waits, and nothing can wake them."""
 
 
-class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting for a timer, has the clock jump to it."""
+class _DeadlockDetector(_JumpingSelector):
+    """Raises if no timer is due, and no other thread wakes the loop either."""
 
     now = 1000.0
+    patience = 5.0  # seconds of real time that another thread is given
 
     def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0)
-        if events or timeout == 0:
-            return events
-        if timeout is None:  # only another thread can help
-            events = super().select(5)
-            if not events:
-                raise DeadlockError
-            return events
-        self.now += timeout
+        if timeout is not None:
+            return super().select(timeout)
+        events = selectors.DefaultSelector.select(self, self.patience)
+        if not events:
+            raise DeadlockError
         return events
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop on a clock that jumps."""
+class VirtualLoop(_VirtualLoop):
+    """The loop of `keepalive.testing`, which detects deadlocks too."""
 
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
+        super().__init__(_DeadlockDetector)
 
 
 def run(backend: str, main: Main) -> Any:
