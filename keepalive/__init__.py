@@ -1,12 +1,9 @@
-"""Keep the streaming responses of any ASGI app alive while they are silent.
-
-Law: names, and nothing else.
-"""
+"""Keep the streaming responses of any ASGI app alive while they are idle."""
 
 from ._abort import AbortController, AbortSignal
-from ._frames import Ping
+from ._events import Observer, PingSent, StopReason, StreamEnded, StreamStarted
 from ._middleware import KeepaliveMiddleware
-from ._observe import Observer, PingSent, StopReason, StreamEnded, StreamStarted
+from ._ping import Ping
 from ._policy import Policy
 from ._signals import SignalOwner, on_signals
 from ._view import KeepaliveStream, stream

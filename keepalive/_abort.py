@@ -1,26 +1,26 @@
-"""Abort controllers and signals, under the web platform's names.
+"""Abort controllers and signals, as on the web platform.
 
-Law: one shot, made anywhere, fired from any thread or signal handler. Knows nothing of
-streams. Holds no lock: a signal handler may interrupt whoever held it.
+They can be created anywhere, and aborted from any thread and from a signal handler. There is
+no lock in them, since a signal handler may have interrupted the owner of one.
 
 Source: WHATWG DOM, section 3.2, "Interface AbortSignal".
 """
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias, final
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._backend import current_loop
+from ._eventloop import current_loop
+from ._types import LOGGER
 
 Callback: TypeAlias = Callable[[], object]
 
 
 @final
 class AbortSignal:
-    """Tells that something is to stop. Get one from `AbortController.signal`.
+    """Signals that something is to stop. Get one from `AbortController.signal`.
 
     One signal may be shared by any number of streams, threads and event loops.
 
@@ -36,7 +36,7 @@ class AbortSignal:
     __slots__ = ("__weakref__", "_callbacks", "_outcome")
 
     def __init__(self) -> None:
-        # Single operations on a dict are atomic; two dicts stand in for a lock.
+        # Single operations on a dict are atomic; that is why these are dicts.
         self._outcome: dict[None, tuple[object]] = {}
         self._callbacks: dict[Callback, Callback] = {}
 
@@ -47,15 +47,15 @@ class AbortSignal:
 
     @property
     def reason(self) -> object:
-        """What was given to `AbortController.abort`; `None` until then."""
+        """The argument of `AbortController.abort`; `None` until then."""
         return self._outcome.get(None, (None,))[0]
 
     def add_callback(self, callback: Callback) -> None:
-        """Have a function called, with no argument, once the signal is aborted.
+        """Add a function that is called, without arguments, when the signal is aborted.
 
-        On a signal that is aborted already it is called at once. Added twice, it is called
-        once. It runs in the thread, or the signal handler, that aborts: it must be quick and
-        must not block. What it raises is logged.
+        If the signal is aborted already, it is called at once. A function that is added twice
+        is called once. It runs in the thread, or the signal handler, that aborts: it must be
+        quick and must not block. Whatever it raises is logged.
 
         Raises:
             TypeError: The callback is not callable, or not hashable.
@@ -67,14 +67,14 @@ class AbortSignal:
             self._call(callback)
 
     def remove_callback(self, callback: Callback) -> None:
-        """Take a callback back. One that was never added, or was called, is no error."""
+        """Remove a callback. One that was not added, or was called, is ignored."""
         self._callbacks.pop(callback, None)
 
     async def wait(self) -> object:
         """Wait until the signal is aborted, and return the reason.
 
-        Any number of tasks may wait, on asyncio and on trio. An abort wakes them all at
-        once, from whichever thread it comes.
+        Any number of tasks may wait, on asyncio and on trio. An abort from any thread wakes
+        them all at once.
 
         Example:
             >>> import anyio
@@ -104,20 +104,20 @@ class AbortSignal:
             self._call(callback)
 
     def _call(self, callback: Callback) -> None:
-        # Popped, so that of an abort and an `add_callback` in two threads just one calls it.
+        # Popped, so that only one of an abort and an `add_callback` in two threads calls it.
         taken = self._callbacks.pop(callback, None)
         try:
             if taken is not None:
                 taken()
         except Exception:
-            logging.getLogger("keepalive").exception("an abort callback raised")
+            LOGGER.exception("an abort callback raised")
 
 
 @final
 class AbortController:
-    """Makes a signal, and aborts it.
+    """Creates a signal, and aborts it.
 
-    Needs no event loop: it may be made at import time. The web platform's names.
+    It needs no event loop, and may be created at import time.
 
     Example:
         >>> evening = AbortController()
@@ -135,13 +135,13 @@ class AbortController:
 
     @property
     def signal(self) -> AbortSignal:
-        """The signal to hand out; always the same one."""
+        """The signal; always the same one."""
         return self._signal
 
     def abort(self, reason: object = None) -> None:
-        """Abort the signal. From any thread, or a signal handler; never blocks.
+        """Abort the signal. Thread-safe and signal-safe; never blocks.
 
-        Everyone who waits is woken at once. Only the first call counts.
+        All tasks that wait are woken at once. Only the first call has an effect.
 
         Args:
             reason: Anything; it becomes `AbortSignal.reason`.

@@ -1,293 +1,300 @@
-"""An early start: a stream that the middleware starts when its app takes too long.
+"""Starting a response early: when the app takes longer than `start_after` to start it.
 
-Law: starts a response in the app's place at most once, and answers for what the app then says
-too late. What a stream is, and how it ends, is none of its business.
+An `EarlyStart` is between the app and its responder. If the app starts its response in time,
+it only passes messages on. Otherwise it starts the response itself, as an event stream or in
+another format, and the stream sends pings. What the app then sends as its own response can no
+longer be sent as such: if it is compatible with what was started, its body continues that;
+if not, the client is sent a summary of it (see `_late`), and the stream ends.
+
+The states (`EarlyState`)
+    WAITING      Neither has started the response.
+    APP_STARTED  The app has started its response itself.
+    STARTING     The middleware's start is being sent; messages of the app wait for it.
+    STARTED      The middleware has started the response, the app has not.
+    FORWARDING   The app's response is compatible: its body is sent.
+    BUFFERING    It is not: its body is buffered for the summary.
+    REPORTED     The summary, and with it the last body, has been sent.
 """
 
 from collections.abc import Awaitable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
 import anyio
-from typing_extensions import override
 
 from ._abort import AbortSignal
-from ._asgi import BODY, START, ASGIApp, Message, Receive, Scope, Send
-from ._backend import Cancel
-from ._bounds import BoundedStream
-from ._frames import Ping
-from ._head import ANTI_BUFFERING
-from ._heart import Heart
-from ._late import LateResponse, is_informational
-from ._observe import LOGGER, StopReason
-from ._policy import STEP, early_policy
-from ._request import announces_body, less_whole_bodies
-from ._routes import Choice
-from ._surroundings import Surroundings
+from ._ending import REVOKED, Terminator
+from ._eventloop import Cancel
+from ._events import StopReason
+from ._headers import (
+    ANTI_BUFFERING,
+    has_request_body,
+    hide_sendfile_extensions,
+    is_informational,
+)
+from ._inflight import APP_EXIT_TIMEOUT
+from ._late import LateResponse
+from ._ping import Ping
+from ._request import UPLOADING
+from ._responder import UNDECIDED, Responder
+from ._routing import Plan
+from ._scheduler import PingScheduler
+from ._types import BODY, LOGGER, START, ASGIApp, Message, Receive, Scope, Send, do_nothing
 
-Stage: TypeAlias = Literal["waiting", "own", "starting", "started", "going", "held", "told"]
+EarlyState: TypeAlias = Literal[
+    "waiting", "app_started", "starting", "started", "forwarding", "buffering", "reported"
+]
 
 WAITING: Final = "waiting"
-OWN: Final = "own"
+"""Neither the app nor the middleware has started the response."""
+APP_STARTED: Final = "app_started"
 """The app has started its response itself."""
 STARTING: Final = "starting"
+"""The middleware's response start is being sent."""
 STARTED: Final = "started"
-"""The middleware has started the response, and the app has yet to."""
-GOING: Final = "going"
-"""What the app sends goes on as the body of what was started."""
-HELD: Final = "held"
-"""What the app sends is another response, kept to be told."""
-TOLD: Final = "told"
-"""The client has been told what came, and that was the end."""
+"""The middleware has started the response, and the app has yet to send its own."""
+FORWARDING: Final = "forwarding"
+"""What the app sends continues the body of the response that was started."""
+BUFFERING: Final = "buffering"
+"""What the app sends belongs to another response, and is buffered for the summary."""
+REPORTED: Final = "reported"
+"""The client has been sent the summary, and the response is complete."""
 
 
-class EarlyStream(BoundedStream):
-    """A stream that may be started in its app's place."""
+@dataclass(slots=True, eq=False)
+class EarlyStart:
+    """Gives an app its `receive` and `send`, and starts its response if it takes too long.
 
-    __slots__ = (
-        "_cancel_start",
-        "_context",
-        "_extensions",
-        "_has_begun",
-        "_has_heard",
-        "_heart",
-        "_is_due",
-        "_late",
-        "_media_type",
-        "_own_choice",
-        "_own_signal",
-        "_passing_on",
-        "_stage",
-    )
+    The plan is that of a response which is started early.
+    """
 
-    def __init__(
-        self,
-        around: Surroundings,
-        choice: Choice,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        media_type: str,
-    ) -> None:
-        super().__init__(around, choice, scope, receive, send)
-        self._media_type = media_type
-        self._own_choice = choice
-        self._own_signal: tuple[AbortSignal | None, ...] = ()  # when it has been asked for
-        self._heart = Heart.current()
-        self._context = copy_context()
-        self._stage: Stage = WAITING
-        self._is_due = self._has_heard = False  # of the start; of the request's body
-        self._passing_on = 0  # messages of the app's from before its start
-        self._has_begun = anyio.Event()
-        self._extensions: object = scope.get("extensions")
-        less_whole_bodies(scope)
-        when = self._heart.time() + cast("float", self._policy.start_after)
-        self._cancel_start: Cancel = self._heart.loop.call_at(when, self._begin)
-        added = ANTI_BUFFERING if self._policy.headers else ()
-        self._late = LateResponse(media_type, [*self._head, *added])
+    _responder: Responder
+    _terminator: Terminator
+    _plan: Plan
+    _context: Context = field(default_factory=copy_context)
+    _scheduler: PingScheduler = field(default_factory=PingScheduler.current)
+    _state: EarlyState = WAITING
+    _is_due: bool = False
+    """Whether `start_after` is over."""
+    _body_received: bool = False
+    """Whether the app has received a part of the request's body."""
+    _app_sends: int = 0
+    """Sends of the app that are under way, of messages before its response start."""
+    _start_done: anyio.Event = field(default_factory=anyio.Event)
+    _extensions: object = None
+    """The scope's, before some of them were hidden."""
+    _late: LateResponse = field(init=False)
+    _cancel_start: Cancel = field(init=False)
 
-    @property
-    def _head(self) -> list[tuple[bytes, bytes]]:
-        return [(b"content-type", self._media_type.encode())]
+    def __post_init__(self) -> None:
+        plan, scope = self._plan, self._responder.scope
+        self._extensions = scope.get("extensions")
+        hide_sendfile_extensions(scope)
+        sent = ANTI_BUFFERING if plan.policy.headers else ()
+        self._late = LateResponse(plan.media_type, sent)
+        when = self._scheduler.time() + cast("float", plan.policy.start_after)
+        self._cancel_start = self._scheduler.loop.call_at(when, self._on_due)
+        self._terminator.hooks.disconnected = self._disconnected
+        self._terminator.hooks.closed = self._closed
 
-    @override
     async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the app; should it fail to answer, do it in its place."""
+        """Call the app, and complete the response for it if it does not."""
         try:
-            await super().serve(app, scope, receive, send)
+            await self._terminator.serve(app, scope, receive, send)
         except Exception as error:
-            await self._answer(error)
+            await self._answer_for_app(error)
             raise
-        await self._answer()
+        await self._answer_for_app()
 
     # The start
 
-    def _begin(self) -> None:
-        """Start the response, if nobody has, and if it may still be."""
+    def _on_due(self) -> None:
         self._is_due = True
-        if self._stage is not WAITING or self._choice is None:
+        self._try_start()
+
+    def _try_start(self) -> None:
+        """Start the response, if it is due and nothing speaks against it yet."""
+        responder = self._responder
+        if not (self._is_due and self._state is WAITING and responder.state is UNDECIDED):
             return
-        if self._passing_on or self._is_uploading or not self.alive:
+        if self._app_sends or self._is_uploading or not responder.is_alive:
             return
         signal = self._context.run(self._ask_for_signal)
-        if (signal is not None and signal.aborted) or not self._takes_over():
+        if (signal is not None and signal.aborted) or not responder.claim():
             return
-        self._stage = STARTING
-        policy = early_policy(self._policy, self._media_type)
-        self._choice = self._own_choice._replace(policy=policy)
-        spawn = self._heart.loop.spawn
-        self._cancel_start = spawn(self._start_early, self._context, self._has_started)
+        self._state = STARTING
+        self._terminator.hooks.late = self._late
+        self._cancel_start = self._scheduler.loop.spawn(
+            self._start, self._context, self._on_start_done
+        )
 
     @property
     def _is_uploading(self) -> bool:
-        """Whether the app is reading the request's body; some clients hear nothing before."""
-        awaits_it = self._reading and not self._has_heard and announces_body(self._scope)
-        return self._more_body or awaits_it
+        """Whether the app is reading the request's body.
 
-    async def _start_early(self) -> None:
+        Some clients read no response before they have sent their body.
+        """
+        responder = self._responder
+        waits_for_body = responder.is_reading and not self._body_received
+        return responder.inbound is UPLOADING or (
+            waits_for_body and has_request_body(responder.scope)
+        )
+
+    async def _start(self) -> None:
+        headers = [(b"content-type", self._plan.media_type.encode())]
+        start = {"type": START, "status": 200, "headers": headers}
         try:
-            await super().send({"type": START, "status": 200, "headers": self._head})
-        except Exception as error:  # the app meets its own error at its own start
-            LOGGER.debug("a response could not be started in its app's place", exc_info=error)
+            await self._responder.open(start, self._plan)
+        except Exception as error:  # the app gets its own error from its own start
+            LOGGER.debug("a response could not be started early", exc_info=error)
 
-    def _has_started(self) -> None:
-        # Of a task that is over: its error's traceback refers to this stream.
-        self._cancel_start = _nothing
-        if self._pulse is not None:
-            self._stage = STARTED
-        else:  # the server has not taken it
-            self._stage = OWN
-            self._choice = self._choice and self._own_choice
-        self._has_begun.set()
+    def _on_start_done(self) -> None:
+        self._cancel_start = do_nothing  # its task's error may refer to this object
+        if self._responder.live is not None:
+            self._state = STARTED
+        else:  # the server has rejected it
+            self._state = APP_STARTED
+            self._terminator.hooks.late = None
+        self._start_done.set()
 
-    @override
+    def _ask_for_signal(self) -> AbortSignal | None:
+        """Return the request's own abort signal. The user's callable is called only once."""
+        responder = self._responder
+        signal = responder.config.signal_for(responder.scope)
+
+        def signal_for(_: Scope) -> AbortSignal | None:
+            return signal
+
+        responder.config = responder.config._replace(signal_for=signal_for)
+        return signal
+
+    def _disconnected(self) -> None:
+        if self._state is STARTING:
+            self._cancel_start()
+
+    # The app's messages
+
     async def receive(self) -> Message:
-        message = await super().receive()
-        self._has_heard = True
-        if self._is_due:  # perhaps nothing but an upload has stood in the way
-            self._begin()
+        """Return the next message: the app's `receive`."""
+        message = await self._responder.receive()
+        self._body_received = True
+        self._try_start()  # an upload may have been all that it waited for
         return message
 
-    @override
-    def on_disconnect(self) -> None:
-        if self._stage is STARTING:
-            self._cancel_start()
-        super().on_disconnect()
-
-    @override
-    def step_aside(self) -> bool:
-        return self._stage in (WAITING, OWN) and super().step_aside()
-
-    @override
-    def _ask_for_signal(self) -> AbortSignal | None:
-        self._own_signal = self._own_signal or (super()._ask_for_signal(),)
-        return self._own_signal[0]
-
-    @property
-    @override
-    def started_by(self) -> Literal["app", "middleware"]:
-        return "app" if self._stage in (WAITING, OWN) else "middleware"
-
-    @property
-    @override
-    def late_status(self) -> int | None:
-        return self._late.status
-
-    # What the app says
-
-    @override
     def send(self, message: Message) -> Awaitable[None]:
-        if self._stage is WAITING:
+        """Send a message of the app, or handle it in another way: the app's `send`."""
+        if self._state is WAITING:
             if message.get("type") != START or is_informational(message):
-                return self._send_ahead(message)
-            self._stage = OWN
-        if self._stage is OWN:
-            return super().send(message)
+                return self._send_before_start(message)
+            self._state = APP_STARTED
+        if self._state is APP_STARTED:  # nearly always, so without another coroutine
+            return self._responder.send(message)
         return self._send_late(message)
 
-    async def _send_ahead(self, message: Message) -> None:
-        """Pass on what may come before a start; that is never sent beside another message."""
-        self._passing_on += 1
+    async def _send_before_start(self, message: Message) -> None:
+        """Send what may precede a start; the middleware's is never sent at the same time."""
+        self._app_sends += 1
         try:
-            await super().send(message)
+            await self._responder.send(message)
         finally:
-            self._passing_on -= 1
-        if self._is_due:
-            self._begin()
+            self._app_sends -= 1
+        self._try_start()
 
     async def _send_late(self, message: Message) -> None:
-        if self._stage is STARTING:
-            await self._has_begun.wait()
-        self._check()
+        if self._state is STARTING:
+            await self._start_done.wait()
+        if self._terminator.state is REVOKED:
+            raise self._terminator.connection.error
         kind = message.get("type")
-        if self._stage is OWN:
-            await super().send(message)
+        if self._state is APP_STARTED:
+            await self._responder.send(message)
         elif kind == START:
-            self._hear_start(message)
+            self._on_late_start(message)
         elif kind == BODY:
-            await self._send_body(message)
-        # All else is of an extension, and of a response that never was.
+            await self._send_late_body(message)
+        # Everything else is of an extension, for a response that was not sent.
 
-    def _hear_start(self, message: Message) -> None:
-        """Take the app's start, which comes too late to be sent."""
-        if self._stage is not STARTED:
+    def _on_late_start(self, message: Message) -> None:
+        """Handle the app's own response start after the middleware's has been sent."""
+        if self._state is not STARTED:
             raise RuntimeError("http.response.start must come once")
         if is_informational(message):
             return
-        late = self._late
+        late, config, pattern = self._late, self._responder.config, self._plan.pattern
         late.begin(message)
-        self._stage = GOING if late.fits else HELD
-        if late.fits and late.lost:
-            self._around.warn_lost(self._own_choice.route, late.lost)
-        if late.encoded:
-            self._around.warn_compressed(self._own_choice.route)
-
-    async def _send_body(self, message: Message) -> None:
-        last = not message.get("more_body", False)
-        if self._stage is STARTED:
-            raise RuntimeError("http.response.start must come before http.response.body")
-        if self._stage is TOLD:
-            raise self._gone_error
-        if self._stage is HELD:
-            await self._hold(message, last=last)
-        elif last and self._late.needs_body and self._pulse and self._pulse.untouched:
-            await super().send({**message, "body": message.get("body") or self._late.told})
+        if late.compatible:
+            self._state = FORWARDING
+            if late.dropped_headers:
+                config.warn_lost(pattern, late.dropped_headers)
         else:
-            await super().send(message)
+            self._state = BUFFERING
+            self._terminator.summary = self._summary_as_farewell
+        if late.encoded:
+            config.warn_compressed(pattern)
 
-    async def _hold(self, message: Message, *, last: bool) -> None:
-        """Keep what the app sends; at its end, or when that is enough, tell the client."""
+    async def _send_late_body(self, message: Message) -> None:
+        last = not message.get("more_body", False)
+        live = self._responder.live
+        if self._state is STARTED:
+            raise RuntimeError("http.response.start must come before http.response.body")
+        if self._state is REPORTED:
+            raise self._terminator.connection.error
+        if self._state is BUFFERING:
+            await self._buffer(message, last=last)
+        elif last and self._late.needs_body and live is not None and live.is_empty:
+            body = message.get("body") or self._late.summary
+            await self._responder.send({**message, "body": body})
+        else:
+            await self._responder.send(message)
+
+    async def _buffer(self, message: Message, *, last: bool) -> None:
+        """Buffer a body; send the summary when it is complete, or long enough."""
         enough = self._late.feed(message.get("body", b""))
         if not (enough or last):
             return
         try:
-            await self._tell()
+            await self._send_summary()
         finally:
             if last:
-                self.over = True
-            else:  # the app goes on, and nobody listens
-                self._leave()
+                self._terminator.complete()
+            else:  # the app goes on sending, to nobody
+                self._terminator.revoke()
 
-    async def _tell(self) -> None:
-        self._stage = TOLD
-        if not self.ended:
-            await super().send({"type": BODY, "body": self._late.told, "more_body": False})
+    async def _send_summary(self) -> None:
+        self._state = REPORTED
+        self._terminator.summary = None
+        live = self._responder.live
+        if live is not None and not live.ended:
+            await self._responder.send(
+                {"type": BODY, "body": self._late.summary, "more_body": False}
+            )
 
-    @override
-    async def _finish(self, farewell: Ping | None) -> None:
-        if self._stage is HELD:  # better said in part than not at all
-            self._stage = TOLD
-            farewell = self._late.farewell
-        await super()._finish(farewell)
+    def _summary_as_farewell(self) -> Ping:
+        """Return what the app has sent so far: a part of it is better than nothing."""
+        self._state = REPORTED
+        return self._late.farewell
 
-    async def _answer(self, error: Exception | None = None) -> None:
-        """Tell the client what came, if the app has not been able to."""
-        with anyio.move_on_after(STEP):
-            if self._stage is STARTING:
-                await self._has_begun.wait()
-            if self._stage not in (STARTED, HELD) or self.ended:
+    async def _answer_for_app(self, error: Exception | None = None) -> None:
+        """Send the summary, if the app has ended without having completed its response."""
+        with anyio.move_on_after(APP_EXIT_TIMEOUT):
+            if self._state is STARTING:
+                await self._start_done.wait()
+            live = self._responder.live
+            if self._state not in (STARTED, BUFFERING) or live is None or live.ended:
                 return
             if error is not None:
-                self.stop(StopReason.APP_FAILED, error)
-            elif self._stage is STARTED:
-                LOGGER.warning("an app has not answered", extra={"path": self._scope["path"]})
-            with suppress(Exception):  # the server has the app's own error to tell of
-                await self._tell()
+                live.stop(StopReason.APP_FAILED, error)
+            elif self._state is STARTED:
+                path = self._responder.scope["path"]
+                LOGGER.warning("an app has not answered", extra={"path": path})
+            with suppress(Exception):  # the server reports the app's own error
+                await self._send_summary()
 
-    @override
-    def close(
-        self,
-        reason: StopReason = StopReason.COMPLETED,
-        error: BaseException | None = None,
-    ) -> None:
-        with suppress(RuntimeError):  # the loop may have been closed by now
+    def _closed(self) -> None:
+        self._terminator.closed()
+        with suppress(RuntimeError):  # the event loop may have been closed
             self._cancel_start()
         if self._extensions is not None:
-            self._scope["extensions"] = self._extensions
-        super().close(reason, error)
-
-
-def _nothing() -> None:
-    """Do nothing, when a start is over."""
+            self._responder.scope["extensions"] = self._extensions

@@ -1,7 +1,4 @@
-"""The middleware: ASGI's entry, and the owner of what its streams have in common.
-
-Law: holds configuration, no stream. Knows no bytes and no clock.
-"""
+"""The ASGI middleware. It holds the configuration, and assembles each request's pipeline."""
 
 import difflib
 import sys
@@ -12,45 +9,46 @@ from typing import TypeAlias, final
 from typing_extensions import Unpack
 
 from ._abort import AbortController, AbortSignal
-from ._asgi import LIFESPAN, ASGIApp, Receive, Scope, Send
-from ._bounds import BoundedStream
-from ._calls import Calls
-from ._early import EarlyStream
-from ._observe import LOGGER, Observer, StopReason
+from ._config import Config
+from ._connection import RevocableConnection
+from ._early import EarlyStart
+from ._ending import Terminator
+from ._events import Observer, StopReason
+from ._headers import early_media_type
+from ._inflight import InFlight
 from ._policy import Policy, PolicyOptions
-from ._request import early_type
-from ._routes import Choice, RouteFunction, RouteMap, Routes
+from ._responder import Responder
+from ._routing import Plan, Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
-from ._stream import Stream
-from ._surroundings import Surroundings
+from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
-Subscribe: TypeAlias = Callable[[Callable[[], None]], object]
+RegisterCallback: TypeAlias = Callable[[Callable[[], None]], object]
 
 
 @final
 class KeepaliveMiddleware:
     """Keeps the streaming responses of an ASGI app alive while the app is silent.
 
-    Pure ASGI: the app runs in the caller's own task and context, its bytes go on unchanged,
-    its exceptions come out bare. Responses that are no streams, websockets and lifespan pass
-    through untouched. Belongs inside a compressing middleware, not around it.
+    Pure ASGI: the app runs in the caller's own task and context, and its bytes and exceptions
+    are passed on unchanged. So are responses that are not streams, websockets and lifespan.
+    Add it inside a compressing middleware, not around it.
 
     Args:
         app: Any ASGI 3 app.
-        interval: Seconds that a stream may stay silent; default 15.
+        interval: Seconds that a stream may be idle before a ping is sent; default 15.
         routes: Another policy for some paths. A mapping from path patterns (`/events`,
-            `/chat/{thread}`, `/files/{path:path}`; the first that matches wins) or a callable
-            that is given the scope; to a `Policy`, to an interval in seconds (the same policy
-            otherwise), or to `None`: hands off. Unmatched paths get the middleware's own
-            policy. Patterns match `scope["path"]` less `root_path`. A callable that fails is
-            logged, and the middleware's own policy is used.
-        abort: A signal that stops the pings of all streams; or a callable that is given the
-            scope of each stream as it starts, and returns that stream's own signal or `None`.
-        on_shutdown: The owner's "call me back" function. It is called once, before the first
-            stream opens, with a callback that takes nothing and may be called from any
-            thread or signal handler, any number of times: `shutdown`.
-        observer: Is given a fact when a stream starts, for each ping, and when it ends.
+            `/chat/{thread}`, `/files/{path:path}`; the first match wins), or a callable that
+            is passed the scope; to a `Policy`, to an interval in seconds (otherwise the same
+            policy), or to `None`, which excludes the path. Other paths get the middleware's
+            own policy. Patterns are matched against `scope["path"]` without `root_path`. If a
+            callable fails, that is logged and the middleware's own policy is used.
+        abort: A signal that stops the pings of all streams; or a callable that is passed the
+            scope of each stream when it starts, and returns that stream's signal or `None`.
+        on_shutdown: A function that registers a callback. It is called once, before the first
+            stream opens; the callback takes no arguments and may be called from any thread or
+            signal handler, any number of times. It is `shutdown`.
+        observer: Called with an event when a stream starts, for each ping, and when it ends.
         **policy: Every other field of `Policy`, by name.
 
     Raises:
@@ -67,13 +65,12 @@ class KeepaliveMiddleware:
 
     __slots__ = (
         "__weakref__",
-        "_around",
-        "_calls",
-        "_only",
+        "_config",
+        "_on_shutdown",
         "_routes",
-        "_signals",
-        "_stops",
-        "_subscribe",
+        "_signal_owner",
+        "_single_route",
+        "_stop_controller",
         "_warned",
         "app",
     )
@@ -85,36 +82,23 @@ class KeepaliveMiddleware:
         *,
         routes: RouteMap | RouteFunction | None = None,
         abort: AbortSignal | AbortFunction | None = None,
-        on_shutdown: Subscribe | None = None,
+        on_shutdown: RegisterCallback | None = None,
         observer: Observer | None = None,
         **policy: Unpack[PolicyOptions],
     ) -> None:
-        hooks: dict[str, object] = {"on_shutdown": on_shutdown, "observer": observer}
-        for name, value in hooks.items():
-            if not (value is None or callable(value)):
-                raise TypeError(f"{name} must be callable or None, got {value!r}")
-            if value is on_signals:
-                raise TypeError(f"{name} must be what on_signals(...) returns, got on_signals")
-        if not callable(app):
-            raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
+        _check_callables(app, on_shutdown=on_shutdown, observer=observer)
         _check_options(policy)
         self.app = app
         self._routes = Routes(Policy(interval=interval, **policy), routes)
-        self._only = self._routes.only
-        self._subscribe = {} if on_shutdown is None else {None: on_shutdown}
-        self._signals = on_shutdown if isinstance(on_shutdown, SignalOwner) else None
+        self._single_route = self._routes.single
+        self._on_shutdown = {} if on_shutdown is None else {None: on_shutdown}
+        self._signal_owner = on_shutdown if isinstance(on_shutdown, SignalOwner) else None
         self._warned: set[object] = set()
-        self._stops = AbortController()
-        self._calls = Calls()
-        self._around = self._surroundings(self._follow(abort), observer)
-
-    def _surroundings(
-        self, own_signal: AbortFunction, observer: Observer | None
-    ) -> Surroundings:
-        return Surroundings(
-            stops=self._stops.signal,
-            own_signal=own_signal,
-            calls=self._calls,
+        self._stop_controller = AbortController()
+        self._config = Config(
+            stop_signal=self._stop_controller.signal,
+            signal_for=self._resolve_abort(abort),
+            in_flight=InFlight(),
             observer=observer,
             before_stream=self._before_stream,
             warn_compressed=self._warn_compressed,
@@ -122,89 +106,108 @@ class KeepaliveMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection. What the app raises comes out as it is.
+        """Serve one ASGI connection. What the app raises is passed through.
 
         Args:
-            scope: The connection's; while the app runs it holds its stream, for `stream`.
+            scope: The connection's; while the app runs, it holds its stream, for `stream`.
             receive: The server's.
             send: The server's.
         """
         if scope["type"] != "http":
             await self._pass_through(scope, receive, send)
             return
-        # A frame as small as can be: there is one for every idle stream.
-        app, stream, receive, send = self._stream(scope, receive, send)
+        # There is a frame of this function for every idle stream, so it is kept small.
+        app, responder, receive, send = self._pipeline(scope, receive, send)
         try:
             await app(scope, receive, send)
         except BaseException:
-            stream.close(StopReason.APP_FAILED, sys.exception())
+            responder.close(StopReason.APP_FAILED, sys.exception())
             raise
-        stream.close()
+        responder.close()
 
     async def _pass_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         lifespan = scope["type"] == LIFESPAN
         if lifespan and self._routes.may_drain:
-            receive = self._calls.held_back(receive, self.shutdown)
+            receive = self._config.in_flight.delaying_shutdown(receive, self.shutdown)
         try:
             await self.app(scope, receive, send)
         finally:
-            if lifespan and self._signals is not None:
-                self._signals.restore()
+            if lifespan and self._signal_owner is not None:
+                self._signal_owner.restore()
 
-    def _stream(
+    # The pipeline of a request:
+    #
+    #   app <-> [EarlyStart]? <-> Responder -> LiveStream <-> [RevocableConnection]? <-> server
+    #
+    # The responder adds the `LiveStream` when the response turns out to be a stream. The
+    # connection, and the `Terminator` that revokes it, exist only where a stream may be ended.
+
+    def _pipeline(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[ASGIApp, Stream, Receive, Send]:
-        """Return what is to be called for a request, and with what; and its stream."""
-        choice = self._only or self._routes.choose(scope)
-        if not (choice is None or choice.plain or scope.get("method") == "HEAD"):
-            found = self._special_stream(choice, scope, receive, send)
-            if found is not None:
-                return partial(found.serve, self.app), found, found.receive, found.send
-        stream = Stream(self._around, choice, scope, receive, send)
-        if choice is None:
-            stream.step_aside()
-        elif scope.get("method") != "HEAD":
-            return self.app, stream, stream.receive, stream.send
-        return self.app, stream, receive, send
+    ) -> tuple[ASGIApp, Responder, Receive, Send]:
+        """Return what to call for a request, the responder, and what to call it with."""
+        route = self._single_route or self._routes.match(scope)
+        if route is None:
+            responder = Responder(self._config, self._routes.default, scope, receive, send)
+            responder.defer_to_inner()  # nor does a middleware around this one keep it alive
+            return self.app, responder, receive, send
+        if scope.get("method") == "HEAD":
+            return (
+                self.app,
+                Responder(self._config, route, scope, receive, send),
+                receive,
+                send,
+            )
+        if not route.is_plain:
+            media_type = early_media_type(scope, route.policy) if route.early_plans else None
+            plan = route.early_plans.get(media_type)
+            if plan is not None or route.has_limits:
+                return self._limited_pipeline(route, plan, scope, receive, send)
+        responder = Responder(self._config, route, scope, receive, send)
+        return self.app, responder, responder.receive, responder.send
 
-    def _special_stream(
-        self, choice: Choice, scope: Scope, receive: Receive, send: Send
-    ) -> BoundedStream | None:
-        """Return the stream of a request whose policy may start it or end it."""
-        media_type = early_type(scope, choice.policy) if choice.early else None
-        if media_type is not None:
-            given = (self._around, choice, scope, receive, send)
-            return EarlyStream(*given, media_type=media_type)
-        if choice.bounded:
-            return BoundedStream(self._around, choice, scope, receive, send)
-        return None
+    def _limited_pipeline(
+        self, route: Route, plan: Plan | None, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[ASGIApp, Responder, Receive, Send]:
+        """Return the same for a request whose stream may be started early, or ended."""
+        connection = RevocableConnection(receive, send, route.policy.send_timeout)
+        responder = Responder(self._config, route, scope, connection.receive, connection.send)
+        terminator = Terminator(responder, route.policy, connection)
+        if plan is None:
+            serve = partial(terminator.serve, self.app)
+            return serve, responder, responder.receive, responder.send
+        early = EarlyStart(responder, terminator, plan)
+        return partial(early.serve, self.app), responder, early.receive, early.send
 
     def shutdown(self) -> None:
-        """Stop the pings of all streams, now and from now on: the owner is shutting down.
+        """Stop the pings of all streams, and of those that open later.
 
-        From any thread or signal handler, any number of times. Never blocks. The responses
-        themselves stay the app's, but where a policy has a `drain`.
+        Thread-safe and signal-safe; may be called any number of times; never blocks. The
+        responses continue until the app ends them, unless their policy has a `drain`.
         """
-        self._stops.abort(StopReason.SHUTDOWN)
+        self._stop_controller.abort(StopReason.SHUTDOWN)
 
     def _before_stream(self) -> None:
-        # `pop` is atomic: of two threads with a first stream each, one subscribes.
-        subscribe = self._subscribe.pop(None, None)
-        if subscribe is not None:
+        # `pop` is atomic: only one of two threads that open a first stream registers.
+        on_shutdown = self._on_shutdown.pop(None, None)
+        if on_shutdown is not None:
             try:
-                subscribe(self.shutdown)
+                on_shutdown(self.shutdown)
             except Exception:
                 LOGGER.exception("on_shutdown raised")
-        elif self._signals is not None:
-            self._signals.watch()
+        elif self._signal_owner is not None:
+            self._signal_owner.watch()
 
-    def _follow(self, abort: object) -> AbortFunction:
-        """Return what gives each stream its own signal; follow a shared one here."""
+    def _resolve_abort(self, abort: object) -> AbortFunction:
+        """Return a function from a scope to the signal of that stream alone.
+
+        A signal that all streams share is connected to the middleware's own instead.
+        """
         if abort is None:
             return _no_signal
         if isinstance(abort, AbortSignal):
-            stops = self._stops
-            abort.add_callback(lambda: stops.abort(StopReason.ABORTED))
+            controller = self._stop_controller
+            abort.add_callback(lambda: controller.abort(StopReason.ABORTED))
             return _no_signal
         if not callable(abort):
             hint = "; give its .signal" if isinstance(abort, AbortController) else ""
@@ -214,7 +217,7 @@ class KeepaliveMiddleware:
         return _checked(abort)
 
     def _warn_compressed(self, route: str) -> None:
-        if self._is_news(route):
+        if self._first_time(route):
             LOGGER.warning(
                 "a compressed stream can't be kept alive: put KeepaliveMiddleware inside "
                 "the compressing middleware",
@@ -222,18 +225,18 @@ class KeepaliveMiddleware:
             )
 
     def _warn_lost(self, route: str, names: tuple[str, ...]) -> None:
-        news = [name for name in names if self._is_news((route, name))]
-        if news:
+        new = [name for name in names if self._first_time((route, name))]
+        if new:
             LOGGER.warning(
                 "headers are lost that came after start_after: %s",
-                ", ".join(news),
-                extra={"route": route, "headers": news},
+                ", ".join(new),
+                extra={"route": route, "headers": new},
             )
 
-    def _is_news(self, what: object) -> bool:
-        news = what not in self._warned
-        self._warned.add(what)
-        return news
+    def _first_time(self, subject: object) -> bool:
+        first = subject not in self._warned
+        self._warned.add(subject)
+        return first
 
 
 def _no_signal(_: Scope) -> None:
@@ -241,7 +244,7 @@ def _no_signal(_: Scope) -> None:
 
 
 def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
-    def own_signal(scope: Scope) -> AbortSignal | None:
+    def signal_for(scope: Scope) -> AbortSignal | None:
         try:
             signal = abort(scope)
             if signal is None or isinstance(signal, AbortSignal):
@@ -252,7 +255,17 @@ def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
             LOGGER.exception("the abort callable failed", extra=extra)
             return None
 
-    return own_signal
+    return signal_for
+
+
+def _check_callables(app: object, **hooks: object) -> None:
+    for name, value in hooks.items():
+        if not (value is None or callable(value)):
+            raise TypeError(f"{name} must be callable or None, got {value!r}")
+        if value is on_signals:
+            raise TypeError(f"{name} must be what on_signals(...) returns, got on_signals")
+    if not callable(app):
+        raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
 
 
 def _check_options(options: PolicyOptions) -> None:

@@ -1,7 +1,4 @@
-"""Policy: how one kind of stream is kept alive.
-
-Law: values and plain functions, valid once built. Knows no clock, no event loop and no ASGI.
-"""
+"""How one kind of stream is kept alive: options that are validated when they are created."""
 
 import math
 import re
@@ -9,23 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
-from ._frames import Boundary, Ping, boundary_in, is_spaces
+from ._ping import Ping, is_spaces
+from ._types import EVENT_STREAM, JSON
 
 Pacing: TypeAlias = Literal["idle", "steady"]
-Placed: TypeAlias = tuple[Ping, Boundary]
-Last: TypeAlias = tuple[Ping | None, Boundary]
 
-LEAST_INTERVAL: Final = 0.001
-"""Seconds; what is shorter than a loop's timers can tell apart would be a busy loop."""
+MIN_INTERVAL: Final = 0.001
+"""Seconds. uvloop's timers have a resolution of 1 ms; less would be a busy loop."""
 
-STEP: Final = 1.0
-"""Seconds that the end of a stream may take, until its app is cancelled."""
-
-BOUNDS: Final = ("max_lifetime", "drain", "send_timeout")
-"""The fields by which a policy may end a stream."""
-
-EVENT_STREAM: Final = "text/event-stream"
-JSON: Final = "application/json"
+LIMITS: Final = ("max_lifetime", "drain", "send_timeout")
+"""The fields that make the middleware end a stream."""
 
 _DURATIONS: Final = (
     ("first", "at once"),
@@ -34,13 +24,13 @@ _DURATIONS: Final = (
     ("send_timeout", None),
     ("start_after", None),
 )
-"""The fields, but `interval`, that are in seconds, and what 0 means of each."""
+"""The fields in seconds, apart from `interval`, and what 0 means for each."""
 
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 
 class PolicyOptions(TypedDict, total=False):
-    """The fields of `Policy` that `KeepaliveMiddleware` takes by name, but `interval`."""
+    """The fields of `Policy` that `KeepaliveMiddleware` accepts by name."""
 
     pacing: Pacing
     first: float | None
@@ -58,49 +48,50 @@ class PolicyOptions(TypedDict, total=False):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a stream is kept alive. An immutable value, checked when it is built.
+    """How a stream is kept alive. An immutable value, validated when it is created.
 
     Attributes:
-        interval: Seconds; how long a stream may stay silent. Default 15, which clears every
-            idle limit of 20 s and more; at least 0.001 and finite.
-        pacing: `"idle"` (default): ping after `interval` seconds in which nothing was sent;
-            the app's own bytes count. `"steady"`: ping every `interval` seconds whatever the
-            app sends, on a fixed grid from the first ping; what was missed is left out.
-        first: Seconds from the response's start to the first ping; 0: at once, for proxies
-            that hold the headers back until the first body byte. Default `None`: `interval`.
-            In idle pacing bytes of the app's own take the first ping's place.
-        ping: What is injected into `text/event-stream`. Default `Ping.event()`.
-        formats: Further media types and their pings, opt-in: for example
+        interval: Seconds that a stream may be idle before a ping is sent. Default 15, which
+            is enough for every idle timeout of 20 s or more; at least 0.001 and finite.
+        pacing: `"idle"` (default): ping after `interval` seconds without a byte; the app's own
+            bytes reset the timer. `"steady"`: ping every `interval` seconds, on a fixed grid
+            from the first ping, regardless of what the app sends; missed pings are skipped.
+        first: Seconds from the response start to the first ping; 0: immediately, for proxies
+            that buffer the headers until the first body byte. Default `None`: `interval`.
+            With idle pacing, bytes of the app replace the first ping.
+        ping: What is inserted into `text/event-stream`. Default `Ping.event()`.
+        formats: Other media types to keep alive, each with its ping: for example
             `{"application/x-ndjson": Ping.space()}`. Default none.
-        headers: Whether a stream that is kept alive gets `X-Accel-Buffering: no` and
-            `Cache-Control: no-cache, no-transform`, each only where the app set none.
+        headers: Whether `X-Accel-Buffering: no` and `Cache-Control: no-cache, no-transform`
+            are added to a stream, each only if the app did not set it.
             Default `True`.
         max_lifetime: Seconds after which the stream is ended, so that its client reconnects.
-            Each stream gets a random 80 to 100 % of it, so that they don't come back
-            together. Default `None`: never.
-        drain: Seconds that the app may go on after an abort or a shutdown; 0: not at all.
-            Then the stream is ended. Default `None`: the stream is the app's own business.
-            Of streams that are stopped together each ends at a random time in the second
-            half of these seconds; one that stands alone, or whose app has asked for its
-            `stream(scope).signal`, has all of them.
+            Each stream is given a random 80 to 100 % of it, so that clients don't reconnect
+            all at once. Default `None`: never.
+        drain: Seconds that the app may continue after an abort or a shutdown; 0: not at all.
+            Then the stream is ended. Default `None`: only the pings stop. Streams that are
+            stopped together end at random times in the second half of these seconds; a stream
+            that is stopped alone, or whose app has asked for its `stream(scope).signal`, has
+            all of them.
         farewell: What is sent just before the middleware ends a stream. Needs `drain` or
-            `max_lifetime`. In other formats than `text/event-stream` only where it fits in:
-            it must stand at a line, or the format's own ping at an event. Default none.
-        send_timeout: Seconds that one write may block; past it the client counts as gone.
-            Default `None`: for ever. A server that never has a send wait can't be timed.
+            `max_lifetime`. In formats other than `text/event-stream` it is sent only if it
+            needs a line boundary, or the format's own ping an event boundary. Default none.
+        send_timeout: Seconds that one write may block; after that the client is treated as
+            disconnected. Default `None`: no limit. It has no effect on servers whose sends
+            never block.
         start_after: Seconds, from the request, that the app may take to start its response.
-            Then the middleware starts it in the app's place, with status 200, `start_as` and
-            a ping. Status and headers of the app's own then come too late. Default `None`:
-            the start is the app's. HEAD, OPTIONS, conditional, range and `Expect` requests
-            are always left alone.
-        start_as: The media type of such a start: `"text/event-stream"`, a type in `formats`,
-            or `"application/json"`, whose ping is `Ping.space()`. Default `None`:
-            `text/event-stream`, for requests alone whose `Accept` names it. Needs
-            `start_after`.
+            Then the middleware starts it, with status 200, `start_as` and a ping; the app's
+            own status and headers can no longer be sent. Default `None`: only the app starts
+            its response. HEAD, OPTIONS, conditional, range and `Expect` requests never
+            qualify.
+        start_as: The media type of a response started by the middleware:
+            `"text/event-stream"`, a type in `formats`, or `"application/json"`, whose ping is
+            `Ping.space()`. Default `None`: `text/event-stream`, and only for requests whose
+            `Accept` names it. Needs `start_after`.
 
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
-        TypeError: A value is of the wrong type; the message names field, rule and value.
+        TypeError: A value has the wrong type; the message names field, rule and value.
 
     Example:
         >>> chat = Policy(interval=5, ping=Ping.comment())
@@ -151,42 +142,16 @@ class Policy:
         put("start_as", _start_as(self))
 
 
-def placed_ping(policy: Policy, media_type: str) -> Placed | None:
-    """Return the ping for a media type, and the boundary it needs there.
-
-    `None` for a type that is not to be touched.
-    """
-    event_stream = media_type == EVENT_STREAM
-    ping = policy.ping if event_stream else policy.formats.get(media_type)
-    return None if ping is None else (ping, boundary_in(media_type, ping))
-
-
-def placed_farewell(policy: Policy, media_type: str, placed: Placed) -> Last:
-    """Return the farewell for a media type, and the boundary that its streams may end at.
-
-    Args:
-        policy: The stream's policy.
-        media_type: The response's.
-        placed: Its ping, and the boundary which that needs.
-    """
-    if media_type == EVENT_STREAM:
-        return policy.farewell, "event"
-    farewell, boundary = policy.farewell, placed[1]
-    if farewell is not None and (farewell.at, boundary) == ("event", "line"):
-        farewell = None
-    return farewell, boundary
-
-
-def is_bounded(policy: Policy) -> bool:
-    """Whether anything but its app, its client or an owner may end a stream."""
-    return any(getattr(policy, name) is not None for name in BOUNDS)
+def has_limits(policy: Policy) -> bool:
+    """Whether the middleware may end a stream that has this policy."""
+    return any(getattr(policy, name) is not None for name in LIMITS)
 
 
 def early_policy(policy: Policy, media_type: str) -> Policy:
-    """Return the policy of a stream that is started in the app's place, with a ping."""
+    """Return the policy of a stream that the middleware starts, with a ping at once."""
     formats = policy.formats
-    if media_type == JSON and JSON not in formats:
-        formats = {**formats, JSON: Ping.space()}
+    if media_type == JSON:
+        formats = {JSON: Ping.space(), **formats}
     return replace(policy, first=0.0, formats=formats)
 
 
@@ -196,23 +161,21 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
     Args:
         name: The field, for the message.
         value: What was given.
-        zero: What 0 means; `None` where it means nothing.
+        zero: What 0 means; `None` if 0 is invalid.
 
     Raises:
-        ValueError: Not finite, negative, or a 0 that means nothing.
-        TypeError: No number.
+        ValueError: Not finite, negative, or an invalid 0.
+        TypeError: Not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        hint = "; hands off is None in routes, in a policy's place" if value is None else ""
+        hint = "; to exclude a path, use None as its value in routes" if value is None else ""
         raise TypeError(f"{name} must be a number of seconds, got {value!r}{hint}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number) or number < (LEAST_INTERVAL if zero is None else 0):
-        rule = (
-            f"above 0 (at least {LEAST_INTERVAL})" if zero is None else f"0 ({zero}) or above"
-        )
+    if not math.isfinite(number) or number < (MIN_INTERVAL if zero is None else 0):
+        rule = f"above 0 (at least {MIN_INTERVAL})" if zero is None else f"0 ({zero}) or above"
         raise ValueError(f"{name} must be {rule} and finite (seconds), got {value!r}")
     return number
 

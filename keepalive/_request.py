@@ -1,75 +1,279 @@
-"""The head of a request: may its response be started in the app's place, and as what.
+"""One request: what its client sends, and what is known of it so far.
 
-Law: a scope in, a media type out. Knows no clock, no event loop and no stream.
+`Request` is the only reader of the server's `receive`, since servers differ in what a second
+reader gets: hypercorn, daphne and older releases of granian report a disconnect once, to one
+waiter; uvicorn gives a second waiter empty duplicates of a request message. The app and the
+stream read through it, and both see every message.
 
-Sources: RFC 9110, sections 9.3, 10.1.1 (Expect), 12.5.1 (Accept), 13.1 (conditional requests)
-and 14.2 (Range).
+The app's `receive` awaits nothing before the server's own: Starlette's
+`request.is_disconnected()` calls it in a cancelled scope and would never see a disconnect.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
-from ._asgi import PATH_SEND, ZERO_COPY_SEND, Scope
-from ._policy import EVENT_STREAM, Policy
+import anyio
 
-METHODS_LEFT_ALONE: Final = frozenset(("HEAD", "OPTIONS", "CONNECT", "TRACE"))
+from ._abort import AbortController, AbortSignal
+from ._config import Config
+from ._eventloop import Cancel, Loop
+from ._events import StopReason
+from ._headers import request_body_size
+from ._late import LateResponse
+from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, Send, do_nothing
 
-HEADERS_LEFT_ALONE: Final = frozenset(
-    (
-        b"expect",  # a client that has a response need not send its body any more
-        b"if-modified-since",
-        b"if-none-match",
-        b"range",
-    )
-)
+MAX_READ_AHEAD: Final = 3
+"""Messages that are buffered for an app that does not read.
 
-_NOT_WANTED: Final = re.compile(rb"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
+A server, or a test's, that answers at once without end would otherwise be read without end.
+Three: an empty GET has one message, a small POST on hypercorn and granian two.
+"""
 
+Inbound: TypeAlias = Literal["open", "uploading", "disconnected"]
 
-def early_type(scope: Scope, policy: Policy) -> str | None:
-    """Return the media type that a response may be started as; `None`: not at all."""
-    headers: object = scope.get("headers", ())
-    # What can be read but once is the app's.
-    if scope.get("method") in METHODS_LEFT_ALONE or not isinstance(headers, Sequence):
-        return None
-    try:
-        pairs = cast("Sequence[tuple[bytes, bytes]]", headers)
-        fields = [(name.lower(), value) for name, value in pairs]
-        if any(name in HEADERS_LEFT_ALONE for name, _ in fields):
-            return None
-        accepts = _accepts(value for name, value in fields if name == b"accept")
-    except (AttributeError, TypeError, ValueError):  # no request of any server's
-        return None
-    return policy.start_as or (EVENT_STREAM if accepts else None)
+OPEN: Final = "open"
+"""No more of the request's body is known to come; what comes next is the disconnect."""
+UPLOADING: Final = "uploading"
+"""More of the request's body is to come. The app alone decides when it is read."""
+DISCONNECTED: Final = "disconnected"
+"""The client has disconnected."""
 
 
-def announces_body(scope: Scope) -> bool:
-    """Whether a request's head says that a body follows."""
-    return any(
-        name.lower() == b"transfer-encoding"
-        or (name.lower() == b"content-length" and value.strip() != b"0")
-        for name, value in scope.get("headers", ())
-    )
+@dataclass(slots=True)
+class Hooks:
+    """What a `Terminator` and an `EarlyStart` add to a request; plain routes have none.
 
-
-def less_whole_bodies(scope: Scope) -> None:
-    """Hide from an app that it may have a file sent as its body.
-
-    That would be a whole body, and can't be sent behind a ping.
+    All are called in the event loop's thread.
     """
-    extensions: object = scope.get("extensions")
-    if isinstance(extensions, Mapping):
-        known = cast("Mapping[str, object]", extensions)
-        hidden = (PATH_SEND, ZERO_COPY_SEND)
-        scope["extensions"] = {name: known[name] for name in known if name not in hidden}
+
+    opened: Callable[[], None] = do_nothing
+    """Called when the response has started and is a stream."""
+    stopped: Callable[[], None] = do_nothing
+    """Called when the pings have stopped."""
+    after_send: Callable[[], Awaitable[None]] | None = None
+    """Called after each message of the app, while it is set."""
+    ended: Callable[[], None] = do_nothing
+    """Called when the end has been reported."""
+    disconnected: Callable[[], None] = do_nothing
+    """Called when the client has disconnected."""
+    closed: Callable[[], None] = do_nothing
+    """Called when the app's call is over."""
+    late: LateResponse | None = None
+    """The app's own response, if the middleware has started one before."""
+
+    def clear(self) -> None:
+        """Remove all functions. They refer to the request, which refers to them."""
+        self.__init__(late=self.late)  # type: ignore[misc]
 
 
-def _accepts(values: Iterable[bytes]) -> bool:
-    """Whether `Accept` names event streams; `*/*` does not."""
-    for value in values:
-        for item in value.split(b","):
-            media_type, *parameters = item.split(b";")
-            if media_type.strip().lower() == EVENT_STREAM.encode():
-                return not any(map(_NOT_WANTED.fullmatch, parameters))
-    return False
+class Request:
+    """The state of one request that everything that serves it shares."""
+
+    # There is one for every request, so it is as small as possible.
+    __slots__ = (
+        "_controller",
+        "_read_ahead",
+        "_server_receive",
+        "abort_requested",
+        "config",
+        "hooks",
+        "inbound",
+        "is_reading",
+        "pings",
+        "reason",
+        "scope",
+        "server_send",
+    )
+
+    inbound: Inbound
+    """What is known of the messages that are still to come from the client."""
+
+    is_reading: bool
+    """Whether a task is waiting for the client's next message."""
+
+    reason: StopReason | None
+    """Why the pings have stopped; `None` until they have."""
+
+    def __init__(self, config: Config, scope: Scope, receive: Receive, send: Send) -> None:
+        self.config = config
+        self.scope = scope
+        self.server_send = send
+        self._server_receive = receive
+        self.hooks: Hooks | None = None
+        self.inbound = OPEN
+        self.is_reading = self.abort_requested = False
+        self._read_ahead: _ReadAhead | None = None
+        self._controller: AbortController | None = None
+        self.reason = None
+        self.pings = 0
+
+    # Receiving
+
+    def on_disconnect(self) -> None:
+        """Called once, when the client has disconnected."""
+
+    async def receive(self) -> Message:
+        """Return the next message: the app's `receive`."""
+        if self._read_ahead is not None or self.is_reading or self.inbound is DISCONNECTED:
+            message = await self._wait_for_turn()
+            if message is not None:
+                return message
+        self.is_reading = True
+        try:
+            message = await self._server_receive()
+        finally:
+            self.is_reading = False
+            if self._read_ahead is not None:
+                self._read_ahead.notify()
+        if message.get("type") == REQUEST:
+            self.inbound = UPLOADING if message.get("more_body") else OPEN
+        else:
+            self._track(message)
+        return message
+
+    async def _wait_for_turn(self) -> Message | None:
+        """Return a message that is there already; `None` when this task is to read."""
+        read_ahead = self._open_read_ahead()
+        while True:
+            if read_ahead.buffered:
+                return read_ahead.buffered.pop(0)
+            if self.inbound is DISCONNECTED:
+                return {"type": DISCONNECT}
+            if not self.is_reading:
+                return None
+            await read_ahead.wait()
+
+    def _track(self, message: Message) -> None:
+        kind = message.get("type")
+        if kind == REQUEST:
+            self.inbound = UPLOADING if self._expects_more_body(message) else OPEN
+        elif kind == DISCONNECT:
+            self.inbound = DISCONNECTED
+            self.on_disconnect()
+
+    def _expects_more_body(self, message: Message) -> bool:
+        if not message.get("more_body", False):
+            return False
+        # hypercorn and granian send the end of a body, however small, as another message.
+        size = request_body_size(self.scope)
+        return size is None or len(message.get("body", b"")) < size
+
+    # Reading ahead
+
+    @property
+    def _can_read_ahead(self) -> bool:
+        exhausted = self._read_ahead is not None and self._read_ahead.exhausted
+        return self.inbound is OPEN and not exhausted
+
+    def ensure_listening(self, loop: Loop, context: Context) -> bool:
+        """Make sure that a task waits for the disconnect. Return whether one was started.
+
+        It buffers other messages for the app. It does not read a body of which more is to
+        come: the app decides the pace of an upload.
+        """
+        if self.is_reading or not self._can_read_ahead:
+            return False
+        self.is_reading = True  # from now on, not only from the task's first step
+        self._open_read_ahead().cancel = loop.spawn(self._read, context, self._stopped_reading)
+        return True
+
+    def cancel_read_ahead(self) -> None:
+        """Cancel the task that `ensure_listening` has started, if there is one."""
+        if self._read_ahead is not None and self._read_ahead.cancel is not None:
+            self._read_ahead.cancel()
+
+    async def _read(self) -> None:
+        read_ahead = self._open_read_ahead()
+        try:
+            while self._can_read_ahead:
+                message = await self._server_receive()
+                self._track(message)
+                if self.inbound is not DISCONNECTED:
+                    read_ahead.buffered.append(message)
+                    read_ahead.exhausted = len(read_ahead.buffered) >= MAX_READ_AHEAD
+                read_ahead.notify()
+        except Exception:  # the app gets the server's error from its own next receive
+            read_ahead.exhausted = True
+
+    def _stopped_reading(self) -> None:
+        self.is_reading = False
+        read_ahead = self._open_read_ahead()
+        read_ahead.cancel = None
+        read_ahead.notify()
+
+    def _open_read_ahead(self) -> "_ReadAhead":
+        if self._read_ahead is None:
+            self._read_ahead = _ReadAhead()
+        return self._read_ahead
+
+    # Stopping
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether nothing has stopped the pings, nor is about to."""
+        stopping = self.abort_requested or self.config.stop_signal.aborted
+        return self.reason is None and not stopping
+
+    @property
+    def signal(self) -> AbortSignal:
+        """The signal that the app sees, created when it is first asked for."""
+        if self._controller is None:
+            self._controller = AbortController()
+            if self.reason is not None:
+                self._controller.abort(self.reason)
+        return self._controller.signal
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the app has asked for its signal."""
+        return self._controller is not None
+
+    def request_abort(self) -> None:
+        """Record that the pings are to stop. Thread-safe and signal-safe."""
+        if not self.config.stop_signal.aborted:
+            self.abort_requested = True
+
+    def record_reason(self, reason: StopReason) -> bool:
+        """Record why the pings stop. Return whether this reason is the first.
+
+        A stop that was requested from elsewhere counts as the first one, even if the event
+        loop has not acted on it yet. To be called in the event loop's thread only, so that a
+        recorded reason never changes.
+        """
+        first = False
+        if self.reason is None:
+            stop_signal = self.config.stop_signal
+            first = not (self.abort_requested or stop_signal.aborted)
+            if not first:
+                given = None if self.abort_requested else stop_signal.reason
+                reason = given if isinstance(given, StopReason) else StopReason.ABORTED
+            self.reason = reason
+        if self._controller is not None:
+            self._controller.abort(self.reason)
+        return first
+
+
+class _ReadAhead:
+    """What is needed only when several tasks read, the stream's own among them."""
+
+    __slots__ = ("buffered", "cancel", "changed", "exhausted")
+
+    def __init__(self) -> None:
+        self.buffered: list[Message] = []
+        self.changed: anyio.Event | None = None
+        self.exhausted = False  # no more is read ahead
+        self.cancel: Cancel | None = None
+
+    async def wait(self) -> None:
+        """Wait until a reader has a message, or has stopped reading."""
+        if self.changed is None:
+            self.changed = anyio.Event()
+        await self.changed.wait()
+
+    def notify(self) -> None:
+        """Wake all tasks that wait."""
+        if self.changed is not None:
+            self.changed.set()
+            self.changed = None

@@ -1,7 +1,7 @@
-"""Process signals: an owner that shuts down when the process is told to end.
+"""Shutting down at a process signal, such as SIGTERM.
 
-Law: chains to the handlers that it finds, and takes nothing away from them. Knows no stream
-and no event loop.
+The handlers that are installed already, which are the server's, are chained to and go on doing
+what they did. Servers that replace them later are chained to when the next stream opens.
 
 Source: the standard library's "signal", notes on threads and on `SIG_DFL` and `SIG_IGN`.
 """
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, final
 
-from ._observe import LOGGER
+from ._types import LOGGER
 
 _UNCATCHABLE: Final = ("SIGKILL", "SIGSTOP")
 
 
 @final
 class SignalOwner:
-    """An owner for `on_shutdown` that shuts down at a signal; get one from `on_signals`.
+    """An argument for `on_shutdown` that shuts down at a signal. Get one from `on_signals`.
 
     Example:
         >>> import signal
@@ -40,58 +40,58 @@ class SignalOwner:
         self._warned = False
 
     def __call__(self, callback: Callable[[], None]) -> None:
-        """Have a callback called at each of the signals, from now on.
+        """Call a function at each of the signals, from now on.
 
-        In the main thread only; elsewhere there is a warning, and no more. The middleware
-        calls this itself.
+        Works in the main thread only; in another, a warning is logged. The middleware calls
+        this itself.
         """
         self._callbacks.append(callback)
         self.watch()
 
     def watch(self) -> None:
-        """See that the handlers are in place: another server may have put its own there.
+        """Make sure that the handlers are installed; a server may have replaced them.
 
         The middleware calls this itself, before each stream opens.
         """
         for number in self._signals:
-            found = signal.getsignal(number)
-            if not self._is_chained(found):
-                self._chain(number, found)
+            installed = signal.getsignal(number)
+            if not self._is_chained(installed):
+                self._chain(number, installed)
 
     def restore(self) -> None:
-        """Put the handlers back that were found. From the main thread only.
+        """Restore the handlers that were replaced. In the main thread only.
 
-        Where somebody else has put a handler in the meantime, that one stays. The middleware
-        calls this itself when the server's lifespan is over. A stream that opens later chains
-        to the handlers that it finds then.
+        A handler that was installed in the meantime stays. The middleware calls this itself
+        when the server's lifespan is over. A stream that opens later chains to the handlers
+        that are installed then.
         """
         for number in self._signals:
-            found = signal.getsignal(number)
-            rest = self._without(found)
-            if rest is not found:
-                self._put(number, rest)
+            installed = signal.getsignal(number)
+            rest = self._without(installed)
+            if rest is not installed:
+                self._install(number, rest)
 
     def _without(self, handler: Any) -> Any:
-        """Return a line of handlers without this owner's."""
-        if not isinstance(handler, _Link):
+        """Return a chain of handlers without this owner's."""
+        if not isinstance(handler, _ChainedHandler):
             return handler
-        handler.found = self._without(handler.found)
-        return handler.found if handler.callbacks is self._callbacks else handler
+        handler.previous = self._without(handler.previous)
+        return handler.previous if handler.callbacks is self._callbacks else handler
 
     def _is_chained(self, handler: Any) -> bool:
-        while isinstance(handler, _Link):
+        while isinstance(handler, _ChainedHandler):
             if handler.callbacks is self._callbacks:
                 return True
-            handler = handler.found
+            handler = handler.previous
         return False
 
-    def _chain(self, number: int, found: Any) -> None:
-        if found is None:
+    def _chain(self, number: int, previous: Any) -> None:
+        if previous is None:
             self._warn("it has a handler that is not Python's", number)
-        elif found is not signal.SIG_IGN:  # whoever ignores a signal means it
-            self._put(number, _Link(self._callbacks, found))
+        elif previous is not signal.SIG_IGN:  # SIG_IGN was set on purpose; keep it
+            self._install(number, _ChainedHandler(self._callbacks, previous))
 
-    def _put(self, number: int, handler: Any) -> None:
+    def _install(self, number: int, handler: Any) -> None:
         try:
             signal.signal(number, handler)
         except ValueError:
@@ -108,14 +108,14 @@ class SignalOwner:
             )
 
 
-class _Link:
-    """A handler of an owner's, in front of the one that it found."""
+class _ChainedHandler:
+    """A handler that calls an owner's callbacks, and then the previous handler."""
 
-    __slots__ = ("callbacks", "found")
+    __slots__ = ("callbacks", "previous")
 
-    def __init__(self, callbacks: list[Callable[[], None]], found: Any) -> None:
+    def __init__(self, callbacks: list[Callable[[], None]], previous: Any) -> None:
         self.callbacks = callbacks
-        self.found = found
+        self.previous = previous
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         for callback in [*self.callbacks]:
@@ -123,33 +123,33 @@ class _Link:
                 callback()
             except Exception:
                 LOGGER.exception("an on_shutdown callback raised")
-        if self.found is signal.SIG_DFL:
+        if self.previous is signal.SIG_DFL:
             installed = signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             signal.signal(number, installed)  # its default was not to end the process
         else:
-            self.found(number, frame)
+            self.previous(number, frame)
 
 
 def on_signals(*signals: int) -> SignalOwner:
-    """Return an owner for `on_shutdown` that shuts down at one of these signals.
+    """Return an argument for `on_shutdown` that shuts down at one of these signals.
 
-    When the first stream opens, it puts itself in front of each signal's handler, which is
-    the server's by then. At the signal the streams hear of the shutdown first, then that
-    handler does what it would have done, at a second signal too. A signal that is ignored
-    stays ignored. When the server is over, so are these handlers.
+    When the first stream opens, it installs a handler for each signal, which calls the one
+    that was installed before; by then that is the server's. At a signal the streams are shut
+    down first, then the server's handler is called, at a second signal, too. A signal that is
+    ignored stays ignored. When the server's lifespan is over, the handlers are removed.
 
-    Make one for each middleware.
+    Create one for each middleware.
 
-    Works where the app runs in the process's main thread, and where the server has signal
-    handlers in that process: see "Servers" for those that don't.
+    It works if the app runs in the process's main thread, and if the server handles signals
+    in that process: see "Servers" for those that don't.
 
     Args:
         *signals: For example `signal.SIGTERM, signal.SIGINT`.
 
     Raises:
         ValueError: No signal was given, or one that doesn't exist or can't be caught.
-        TypeError: A signal is no number.
+        TypeError: A signal is not a number.
 
     Example:
         >>> import signal

@@ -1,18 +1,15 @@
-"""The view that an app has of its own stream.
-
-Law: what an app may see and do, and nothing else. Knows no bytes and no clock.
-"""
+"""What an app can see of its own stream, and do with it."""
 
 from typing import final
 
 from ._abort import AbortSignal
-from ._asgi import Scope
-from ._stream import SCOPE_KEY, Stream
+from ._responder import SCOPE_KEY, Responder
+from ._types import Scope
 
 
 @final
 class KeepaliveStream:
-    """An app's view of its own stream; get it with `stream`.
+    """An app's own stream. Get it with `stream`.
 
     Example:
         >>> async def app(scope, receive, send):
@@ -23,44 +20,44 @@ class KeepaliveStream:
         0 False
     """
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_responder",)
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     @property
     def signal(self) -> AbortSignal:
         """Aborted, with the `StopReason`, as soon as the pings stop for any reason."""
-        return self._stream.signal
+        return self._responder.signal
 
     @property
     def pings(self) -> int:
         """How many pings have been sent so far."""
-        return self._stream.pings
+        return self._responder.pings
 
     def abort(self) -> None:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
-        From any thread or signal handler. The response itself stays the app's, unless its
-        policy has a `drain`. Once this has returned, no further ping is begun. Before the
-        response has started, it takes effect as that starts.
+        Thread-safe and signal-safe. No ping is begun after this has returned. The response
+        continues until the app ends it, unless its policy has a `drain`. If the response has
+        not started yet, it is stopped when it does.
         """
-        self._stream.abort()
+        self._responder.abort()
 
 
 def stream(scope: Scope) -> KeepaliveStream:
     """Return the stream of the request that an app is serving.
 
-    It may be asked for before the response starts, and for responses that turn out to be no
+    It can be called before the response starts, and for responses that turn out not to be
     streams; those have no pings, and their signal is aborted when the app's call is over.
 
     Args:
         scope: The scope that the app was called with, or a copy of it.
 
     Raises:
-        LookupError: No `KeepaliveMiddleware` is around the app, or the scope is not an HTTP
-            request's. When the app's call is over, the scope itself, though not a copy of
-            it, has lost its stream too.
+        LookupError: There is no `KeepaliveMiddleware` around the app, or the scope is not an
+            HTTP request's. The scope itself, though not a copy of it, no longer has a stream
+            when the app's call is over.
 
     Example:
         >>> stream({"type": "http", "path": "/"})
@@ -68,6 +65,6 @@ def stream(scope: Scope) -> KeepaliveStream:
         LookupError: no KeepaliveMiddleware is serving this scope
     """
     found = scope.get(SCOPE_KEY)
-    if not isinstance(found, Stream):
+    if not isinstance(found, Responder):
         raise LookupError("no KeepaliveMiddleware is serving this scope")
     return KeepaliveStream(found)

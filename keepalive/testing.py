@@ -1,7 +1,6 @@
-"""What an app sends to one client, and when, on a clock that no test has to wait for.
+"""Test what an app sends to a client, and when, without waiting: `timeline`.
 
-Law: a server, a client and a clock for one request. Records what it is sent; knows no pings
-and no policy. Imported only by name: `import keepalive` doesn't.
+It serves one request on a virtual clock. `import keepalive` does not import this module.
 """
 
 import asyncio
@@ -15,8 +14,8 @@ import anyio
 import anyio.to_thread
 from typing_extensions import override
 
-from ._asgi import BODY, DISCONNECT, REQUEST, START, ASGIApp, Message, Scope
-from ._backend import current_loop
+from ._eventloop import current_loop
+from ._types import BODY, DISCONNECT, REQUEST, START, ASGIApp, Message, Scope
 
 if TYPE_CHECKING:
     import trio
@@ -25,7 +24,7 @@ Sent: TypeAlias = int | bytes | Literal["end"]
 
 __all__ = ["timeline"]
 
-_PATIENCE: Final = 60.0
+_APP_EXIT_TIMEOUT: Final = 60.0
 
 
 def timeline(
@@ -39,35 +38,35 @@ def timeline(
     body: bytes = b"",
     clock: "trio.abc.Clock | None" = None,
 ) -> list[tuple[float, Sent]]:
-    """Serve one request of an app in no time, and return what was sent at which second.
+    """Serve one request with an app, and return what was sent at which second.
 
     Time is virtual: it stands still while anything runs, and then jumps to whatever is due
-    next. So a test of an hour takes milliseconds, and finds the same each time. On asyncio it
-    waits for worker threads too, but not for other processes: an app that asks a database or
-    another server needs a stand-in for that. No lifespan is run.
+    next. So a test of an hour takes milliseconds, and its result is always the same. On
+    asyncio it waits for worker threads, too, but not for other processes: an app that uses a
+    database or another server needs a stand-in for it. No lifespan is run.
 
-    An app that has not returned a minute after the client has left is cancelled.
+    An app that has not returned a minute after the client has disconnected is cancelled.
 
     Args:
         app: Any ASGI app.
         path: The request's path, with a query if there is one.
-        seconds: After so many the client leaves, if the response has not ended by then.
-        at: What else happens at which second: functions that take nothing, such as
+        seconds: When the client disconnects, if the response has not ended by then.
+        at: What else happens at which second: functions without arguments, such as
             `controller.abort` or `middleware.shutdown`.
         method: The request's.
         headers: The request's.
         body: The request's.
-        clock: A clock of trio's, to run on trio instead of asyncio:
+        clock: A trio clock, to run on trio instead of asyncio:
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request. It is the status, an
-        `int`, when the response started, then the `bytes` of each body message that has any,
-        and `"end"` when the response was complete.
+        What was sent, each with its time in seconds since the request: the status, an `int`,
+        when the response started; the `bytes` of each body message that has any; and `"end"`
+        when the response was complete.
 
     Raises:
-        RuntimeError: It was called from within an event loop, as by a test that is `async`.
-        Exception: Whatever the app has raised, or a function in `at`, unwrapped.
+        RuntimeError: It was called in an event loop, for example by an `async` test.
+        Exception: Whatever the app raised, or a function in `at`, unwrapped.
     """
     _refuse_in_a_loop()
     scope = _scope(path, method, headers or {}, body)
@@ -137,7 +136,7 @@ class _Peer:
     ) -> None:
         """Serve the request; raise what has failed."""
         loop = current_loop()
-        with anyio.CancelScope(deadline=self._leaves_at + _PATIENCE) as block:
+        with anyio.CancelScope(deadline=self._leaves_at + _APP_EXIT_TIMEOUT) as block:
             for when, callback in at.items():
                 loop.call_at(self._began + when, self._guarded(callback, block.cancel))
             await app(scope, self.receive, self.send)

@@ -1,7 +1,4 @@
-"""What tests of a stream's end have in common: an app that notes what it sees, and players.
-
-Law: as in `harness`; knows no backend.
-"""
+"""What tests of a stream's end have in common: an app that notes what it sees, and players."""
 
 import asyncio
 
@@ -30,7 +27,7 @@ class Log(list):
         self.append((self.world.now(), what))
 
     async def stay(self, scope, receive, send):
-        """Stay for ever, deaf and dumb."""
+        """Stay for ever, and neither send nor receive."""
         try:
             await anyio.sleep(10**6)
         except BaseException as error:

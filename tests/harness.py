@@ -1,6 +1,6 @@
 """A world on a virtual clock: a scripted app, a scripted server, and what passed between.
 
-Law: time passes only when nothing is left to do; nothing here sleeps for real.
+Time passes only when nothing is left to do; nothing here sleeps in real time.
 
 A test reads as a timeline: `play(backend, [(20, b"data: x\n\n"), (40, END)])` runs an app that
 sends those bytes at those times under `KeepaliveMiddleware`, and its `.timeline` is what the
@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from keepalive import KeepaliveMiddleware, StreamEnded
-from keepalive._heart import _HEART, Heart
+from keepalive._scheduler import _SCHEDULER, PingScheduler
 from keepalive.testing import _JumpingSelector, _VirtualLoop
 
 PING: Final = b"event: ping\ndata: \n\n"
@@ -64,11 +64,11 @@ def run(backend: str, main: Main) -> Any:
         return runner.run(main())
 
 
-def heart_size() -> int:
-    """Return how many streams the running loop's heart has."""
-    reference = _HEART.get(None)
-    heart: Heart | None = reference() if reference is not None else None
-    return 0 if heart is None else len(heart)
+def scheduled_streams() -> int:
+    """Return how many streams the running loop's scheduler has."""
+    reference = _SCHEDULER.get(None)
+    scheduler: PingScheduler | None = reference() if reference is not None else None
+    return 0 if scheduler is None else len(scheduler)
 
 
 def tasks_left() -> int:
@@ -88,7 +88,7 @@ def asyncio_running() -> bool:
 
 
 async def settle() -> None:
-    """Let everything run that can."""
+    """Run everything that can run now."""
     for _ in range(10):
         await anyio.lowlevel.checkpoint()
 
@@ -98,7 +98,7 @@ class World:
 
     def __init__(self) -> None:
         self.sent: list[tuple[float, Mapping[str, Any]]] = []
-        self.facts: list[Any] = []
+        self.events: list[Any] = []
         self.requests: list[Mapping[str, Any]] = [
             {"type": "http.request", "body": b"", "more_body": False}
         ]
@@ -175,8 +175,8 @@ class World:
 
     @property
     def ended(self) -> StreamEnded:
-        (fact,) = [fact for fact in self.facts if isinstance(fact, StreamEnded)]
-        return fact
+        (event,) = [event for event in self.events if isinstance(event, StreamEnded)]
+        return event
 
 
 def http(path: str = "/", **scope: Any) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def http(path: str = "/", **scope: Any) -> dict[str, Any]:
 
 
 def start(headers: Any = SSE, status: int = 200) -> dict[str, Any]:
-    """Return a start message; a stream's, unless told otherwise."""
+    """Return a start message; a stream's by default."""
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
@@ -251,7 +251,7 @@ def play(
     async def main() -> World:
         world = World()
         prepare(world)
-        options.setdefault("observer", world.facts.append)
+        options.setdefault("observer", world.events.append)
         app = wrap(scripted(world, steps, head), **options)
 
         async def later(when: float, what: Callable[[], Any]) -> None:
@@ -270,7 +270,7 @@ def play(
                 assert raises is None, f"{raises} was not raised"
             others.cancel_scope.cancel()
         await settle()
-        assert heart_size() == 0
+        assert scheduled_streams() == 0
         assert tasks_left() == 0
         assert world.violations == []
         return world

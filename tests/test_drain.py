@@ -24,26 +24,26 @@ from harness import (
     START,
     World,
     body,
-    heart_size,
     http,
     play,
     run,
+    scheduled_streams,
     settle,
     start,
     tasks_left,
 )
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, stream
-from keepalive._bounds import LAST_WRITE, PATIENCE
-from keepalive._policy import STEP
+from keepalive._ending import BOUNDARY_TIMEOUT, LAST_SEND_TIMEOUT
+from keepalive._inflight import APP_EXIT_TIMEOUT
 
 # drain
 
 
-def test_a_deaf_app_is_ended_after_the_drain_and_cancelled_last(backend, log):
+def test_a_non_listening_app_is_ended_after_the_drain_and_cancelled_last(backend, log):
     world = aborted(backend, log, [(1, X), (1, log.stay)])
     assert world.timeline == [(0, START), (1, X), (16, PING), (25, BYE), (25, END)]
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
     assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 25)
     assert (world.ended.pings, world.ended.bytes_sent) == (1, len(X + PING + BYE))
 
@@ -113,8 +113,8 @@ def test_the_end_waits_for_the_end_of_an_event(backend, log):
 @pytest.mark.parametrize("half", [b"data: a", b"data: a\n"])
 def test_an_app_stuck_within_an_event_is_ended_there(backend, log, half):
     world = aborted(backend, log, [(24, half), (24, log.stay)])
-    assert world.timeline[2:] == [(24, half), (25 + PATIENCE, END)]
-    assert log == [(25 + STEP, "cancelled")]
+    assert world.timeline[2:] == [(24, half), (25 + BOUNDARY_TIMEOUT, END)]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_an_app_stuck_within_an_event_whose_client_does_not_read_is_given_up(backend, log):
@@ -122,7 +122,7 @@ def test_an_app_stuck_within_an_event_whose_client_does_not_read_is_given_up(bac
     steps = [(24, b"data: a"), (24, log.listen)]
     world = aborted(backend, log, steps, prepare=prepare)
     assert world.timeline[2:] == [(24, b"data: a")]
-    assert log == [(25 + PATIENCE + LAST_WRITE, "http.disconnect")]
+    assert log == [(25 + BOUNDARY_TIMEOUT + LAST_SEND_TIMEOUT, "http.disconnect")]
 
 
 def test_the_end_waits_for_a_send_of_the_apps(backend, log):
@@ -160,9 +160,13 @@ def test_a_blocked_send_is_given_up(backend, log):
     world = aborted(backend, log, steps, prepare=prepare)
     assert world.timeline == [(0, START), (15, PING)]
     assert log == [
-        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
+        (25 + BOUNDARY_TIMEOUT, "the stream has been ended: aborted"),
+        (25 + APP_EXIT_TIMEOUT, "cancelled"),
     ]  # fmt: skip
-    assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 25 + PATIENCE)
+    assert (world.ended.reason, world.ended.duration) == (
+        StopReason.ABORTED,
+        25 + BOUNDARY_TIMEOUT,
+    )
 
 
 def test_a_blocked_last_body_of_the_apps_own_is_given_up(backend, log):
@@ -178,7 +182,9 @@ def test_a_blocked_last_body_of_the_apps_own_is_given_up(backend, log):
     for stop in (aborted, shut_down):
         world = stop(backend, log, [(18, end_for_ever)], prepare=prepare)
         assert world.timeline == [(0, START), (15, PING)]
-        assert log == [(25 + PATIENCE, f"the stream has been ended: {world.ended.reason}")]
+        assert log == [
+            (25 + BOUNDARY_TIMEOUT, f"the stream has been ended: {world.ended.reason}")
+        ]
         log.clear()
 
 
@@ -187,8 +193,9 @@ def test_a_blocked_ping_is_given_up(backend, log):
     world = aborted(backend, log, [(21, blocked_send(log, X))], prepare=prepare)
     assert world.timeline == [(0, START)]
     assert log == [
-        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
-    ]  # fmt: skip
+        (25 + BOUNDARY_TIMEOUT, "the stream has been ended: aborted"),
+        (25 + APP_EXIT_TIMEOUT, "cancelled"),
+    ]
     assert world.ended.pings == 0
 
 
@@ -201,7 +208,7 @@ def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
     assert END not in [what for _, what in world.timeline]
     ((when, what),) = log
     assert what == "http.disconnect"
-    assert 25 + PATIENCE <= when < 25 + STEP
+    assert 25 + BOUNDARY_TIMEOUT <= when < 25 + APP_EXIT_TIMEOUT
     assert world.ended.duration == pytest.approx(when)
 
 
@@ -212,8 +219,9 @@ def test_a_send_that_waits_for_an_end_that_is_blocked_is_alone_when_that_is_give
     world = aborted(backend, log, [(25.1, blocked_send(log, X))], prepare=prepare)
     assert world.timeline == [(0, START), (15, PING)]
     assert log == [
-        (25 + PATIENCE, "the stream has been ended: aborted"), (25 + STEP, "cancelled")
-    ]  # fmt: skip
+        (25 + BOUNDARY_TIMEOUT, "the stream has been ended: aborted"),
+        (25 + APP_EXIT_TIMEOUT, "cancelled"),
+    ]
 
 
 def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
@@ -229,7 +237,7 @@ def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
     assert (world.ended.reason, world.ended.error) == (StopReason.ABORTED, None)
 
 
-def test_the_app_is_told_at_once(backend, log):
+def test_the_apps_signal_is_aborted_at_once(backend, log):
     async def say_goodbye(scope, receive, send):
         log.add(await stream(scope).signal.wait())
         await anyio.sleep(4)
@@ -254,7 +262,7 @@ def test_a_pending_receive_hears_of_the_end_and_so_does_every_later_one(backend,
 
 
 def test_an_app_that_asks_only_then_hears_of_the_end_too(backend, log):
-    """Nobody else has listened yet: it is before the first beat."""
+    """Nobody else has listened yet: it is before the first poll."""
 
     async def ask(scope, receive, send):
         for _ in range(2):
@@ -384,8 +392,8 @@ def test_an_app_that_bounds_its_sends_may_give_up_the_end_as_well(backend, log):
         log.clear()
 
 
-@pytest.mark.parametrize("bounds", [{"drain": 1}, {"send_timeout": 5}])
-def test_a_send_that_outlasts_the_call_leaves_nothing_behind(backend, log, bounds):
+@pytest.mark.parametrize("limits", [{"drain": 1}, {"send_timeout": 5}])
+def test_a_send_that_outlasts_the_call_leaves_nothing_behind(backend, log, limits):
     """As of an inner task that a framework does not wait for."""
     errors = []
 
@@ -405,17 +413,17 @@ def test_a_send_that_outlasts_the_call_leaves_nothing_behind(backend, log, bound
             middleware.shutdown()
             await world.sleep_until(1.2)
 
-        middleware = KeepaliveMiddleware(app, **bounds)
+        middleware = KeepaliveMiddleware(app, **limits)
         async with anyio.create_task_group() as tasks:
             await middleware(http(), world.receive, world.send)
         await settle()
         assert world.timeline == [(0, START), *sent]
 
-    slow = 3 if "drain" in bounds else 10
-    sent = [(3, b"data: late\n\n")] if "drain" in bounds else []
+    slow = 3 if "drain" in limits else 10
+    sent = [(3, b"data: late\n\n")] if "drain" in limits else []
     prepare = slow_to_send(b"data: late\n\n", slow, log)
     run(backend, main)
-    said = [] if "drain" in bounds else [(5, "the stream has been ended: shutdown")]
+    said = [] if "drain" in limits else [(5, "the stream has been ended: shutdown")]
     assert errors == said
 
 
@@ -465,13 +473,13 @@ def test_what_is_left_of_a_call_opens_no_stream(backend, log):
         await sends[0](start())
         assert world.timeline == [(0, START)]
         assert log == []
-        await middleware._calls.wait()
+        await middleware._config.in_flight.wait()
         assert world.now() == 0
 
     run(backend, main)
 
 
-def test_a_late_receive_is_told_of_the_end(backend, log):
+def test_a_late_receive_gets_the_disconnect(backend, log):
     """By a call whose app had not asked before."""
     receives = []
 
@@ -542,11 +550,11 @@ def test_work_behind_an_apps_own_end_is_not_cancelled_by_a_shutdown(backend, log
 def test_an_app_that_stops_by_itself_is_not_cancelled(backend, log):
     async def stop_slowly(scope, receive, send):
         await log.listen(scope, receive, send)
-        await anyio.sleep(0.9 * STEP)
+        await anyio.sleep(0.9 * APP_EXIT_TIMEOUT)
         log.add("stopped")
 
     aborted(backend, log, [(1, stop_slowly)])
-    assert log == [(25, "http.disconnect"), (25 + 0.9 * STEP, "stopped")]
+    assert log == [(25, "http.disconnect"), (25 + 0.9 * APP_EXIT_TIMEOUT, "stopped")]
 
 
 def test_on_asyncio_the_clean_up_of_a_cancelled_app_may_wait(log):
@@ -559,7 +567,7 @@ def test_on_asyncio_the_clean_up_of_a_cancelled_app_may_wait(log):
             assert asyncio.current_task().cancelling() == 1
 
     aborted("asyncio", log, [(1, clean_up)])
-    assert log == [(25 + STEP + 3, "clean")]
+    assert log == [(25 + APP_EXIT_TIMEOUT + 3, "clean")]
 
 
 def test_on_trio_the_clean_up_of_a_cancelled_app_may_wait_in_a_shield(log):
@@ -572,7 +580,7 @@ def test_on_trio_the_clean_up_of_a_cancelled_app_may_wait_in_a_shield(log):
                 log.add("clean")
 
     aborted("trio", log, [(1, clean_up)])
-    assert log == [(25 + STEP + 3, "clean")]
+    assert log == [(25 + APP_EXIT_TIMEOUT + 3, "clean")]
 
 
 def test_an_app_that_survives_its_cancellation_may_return(backend, log):
@@ -583,10 +591,10 @@ def test_an_app_that_survives_its_cancellation_may_return(backend, log):
             log.add("survived")
 
     aborted(backend, log, [(1, survive)])
-    assert log == [(25 + STEP, "survived")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "survived")]
 
 
-@pytest.mark.parametrize("when", [22, 25.2, 25 + STEP])
+@pytest.mark.parametrize("when", [22, 25.2, 25 + APP_EXIT_TIMEOUT])
 def test_a_cancellation_from_outside_passes(backend, log, when):
     async def main():
         world = World()
@@ -607,7 +615,7 @@ def test_a_cancellation_from_outside_passes(backend, log, when):
             tasks.start_soon(abort)
             with anyio.CancelScope(deadline=anyio.current_time() + when) as scope:
                 await app(http(), world.receive, world.send)
-        if when < 25 + STEP:
+        if when < 25 + APP_EXIT_TIMEOUT:
             assert scope.cancelled_caught
         assert log == [(when, "cancelled")]
 
@@ -703,7 +711,7 @@ def test_a_shutdown_ends_the_streams_of_several_loops_in_several_threads(backend
         assert not thread.is_alive()
     for world in worlds:
         assert [what for _, what in world.timeline if what != PING] == [START, BYE, END]
-    assert not middleware._calls._drains
+    assert not middleware._config.in_flight._drains
 
 
 # the client
@@ -719,14 +727,14 @@ def test_a_client_that_leaves_within_the_drain_ends_the_stream(backend, log):
     assert (world.ended.reason, world.ended.duration) == (StopReason.ABORTED, 22)
 
 
-def test_a_deaf_app_whose_client_leaves_within_the_drain_has_no_longer(backend, log):
+def test_a_non_listening_app_whose_client_leaves_within_the_drain_has_no_longer(backend, log):
     def prepare(world):
         log.prepare(world)
         world.leave_at = 22
 
     world = aborted(backend, log, [(1, log.stay)], prepare=prepare)
     assert world.timeline == [(0, START), (15, PING)]  # nothing is sent to who has left
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
     assert world.ended.duration == 22
 
 
@@ -746,20 +754,20 @@ def test_a_client_that_left_before_the_stream_does_not_outlast_a_shutdown_either
     world = play(
         backend, [(1, log.stay)], prepare=leaves_at(0, log), wrap=wrap, at=at, drain=5
     )
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
     assert world.ended.reason is StopReason.DISCONNECTED
 
 
 def test_a_shutdown_in_the_very_moment_of_the_end(backend, log):
     """The loop hears of it when the call is over."""
-    made, streams = [], []
+    made, terminators = [], []
 
     def wrap(app, **options):
         made.append(KeepaliveMiddleware(app, **options))
         return made[0]
 
     async def shut_down_and_return(scope, receive, send):
-        streams.append(scope["asgi-keepalive"])
+        terminators.append(scope["asgi-keepalive"].hooks.opened.__self__)
         made[0].shutdown()
 
     def prepare(world):
@@ -769,15 +777,15 @@ def test_a_shutdown_in_the_very_moment_of_the_end(backend, log):
         )
 
     play(backend, [(20, shut_down_and_return)], prepare=prepare, wrap=wrap, drain=5)
-    streams[0]._hear()  # from a thread that was just about to
+    terminators[0]._on_shutdown()  # from a thread that was just about to
 
 
 @pytest.mark.parametrize("leave_at", [0, 17])
 def test_what_a_client_left_behind_does_not_outlast_a_shutdown(backend, log, leave_at):
-    """A deaf app goes on after the disconnect, and would keep the server from ending."""
+    """A non-listening app continues after a disconnect, and would block the server's end."""
     prepare = leaves_at(leave_at, log)
     world = shut_down(backend, log, [(1, log.stay)], prepare=prepare, max_lifetime=10**5)
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
     assert world.ended.reason is StopReason.DISCONNECTED
 
 
@@ -786,8 +794,8 @@ def test_no_app_is_cancelled_because_its_client_has_left(backend, log):
         await anyio.sleep(1000)
         log.add("done")
 
-    bounds = {"drain": 1, "max_lifetime": 40, "send_timeout": 1}
-    play(backend, [(1, go_on)], prepare=leaves_at(17, log), **bounds)
+    limits = {"drain": 1, "max_lifetime": 40, "send_timeout": 1}
+    play(backend, [(1, go_on)], prepare=leaves_at(17, log), **limits)
     assert log == [(1001, "done")]
 
 
@@ -796,8 +804,8 @@ def test_nor_by_a_shutdown_if_there_is_no_drain(backend, log):
         await anyio.sleep(1000)
         log.add("done")
 
-    bounds = {"drain": None, "farewell": None, "max_lifetime": 40}
-    shut_down(backend, log, [(1, go_on)], prepare=leaves_at(17, log), **bounds)
+    limits = {"drain": None, "farewell": None, "max_lifetime": 40}
+    shut_down(backend, log, [(1, go_on)], prepare=leaves_at(17, log), **limits)
     assert log == [(1001, "done")]
 
 
@@ -836,7 +844,7 @@ def test_a_shutdown_in_another_thread_than_the_streams(backend, log):
 
     world = play(backend, [(20, from_a_thread)], wrap=wrap, prepare=prepare, drain=5)
     assert world.timeline == [(0, START), (25, END)]
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_a_shutdown_while_a_stream_is_given_up_prolongs_nothing(backend, log):
@@ -845,8 +853,9 @@ def test_a_shutdown_while_a_stream_is_given_up_prolongs_nothing(backend, log):
     world = shut_down(backend, log, steps, prepare=prepare, send_timeout=5, drain=0.1)
     assert world.ended.reason is StopReason.SEND_TIMEOUT
     assert log == [
-        (19.5, "the stream has been ended: send_timeout"), (19.5 + STEP, "cancelled")
-    ]  # fmt: skip
+        (19.5, "the stream has been ended: send_timeout"),
+        (19.5 + APP_EXIT_TIMEOUT, "cancelled"),
+    ]
 
 
 @pytest.mark.parametrize("half", [b"", b"data: a\n"])
@@ -899,7 +908,7 @@ def ends_of(backend, count, *, listening=False, signal=None, **options):
                 tasks.start_soon(app, http(), world.receive, world.send)
             await worlds[0].sleep_until(20)
             controller.abort() if signal else app.shutdown()
-        assert heart_size() == 0
+        assert scheduled_streams() == 0
         return sorted(dict(map(reversed, world.timeline))[END] for world in worlds)
 
     return run(backend, main)
@@ -937,12 +946,12 @@ def test_streams_that_are_stopped_one_by_one_have_the_whole_drain(backend):
 def test_a_last_body_within_an_event_has_its_own_time(backend, log):
     prepare = slow_to_send(b"", 0.2, log)
     world = aborted(backend, log, [(24, b"data: half\n"), (24, log.listen)], prepare=prepare)
-    assert world.timeline[-1] == (25 + PATIENCE + 0.2, END)
+    assert world.timeline[-1] == (25 + BOUNDARY_TIMEOUT + 0.2, END)
 
 
-def test_a_deaf_app_whose_client_leaves_after_a_shutdown_has_no_longer(backend, log):
+def test_a_non_listening_app_whose_client_leaves_after_a_shutdown_has_no_longer(backend, log):
     shut_down(backend, log, [(1, log.stay)], prepare=leaves_at(22, log))
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_the_end_waits_for_all_of_an_event(backend, log):
@@ -960,9 +969,9 @@ def test_what_is_over_is_not_kept(backend, log):
     async def look(scope, receive, send):
         for _ in range(3):
             await send(body(X))
-        assert not scope["asgi-keepalive"]._waits
+        assert not scope["asgi-keepalive"].server_send.__self__._scopes
         await receive()
-        assert not scope["asgi-keepalive"]._waits
+        assert not scope["asgi-keepalive"].server_send.__self__._scopes
 
     play(backend, [(1, look)], drain=5)
 
@@ -994,13 +1003,13 @@ def test_a_stream_that_is_over_no_longer_listens_for_a_shutdown(backend, log):
         return made[0]
 
     play(backend, [(20, X)], prepare=leaves_at(17, log), wrap=wrap, drain=5)
-    assert not made[0]._stops.signal._callbacks
+    assert not made[0]._config.stop_signal._callbacks
 
 
 def test_a_lifetime_that_was_dropped_is_forgotten(backend, log, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _, most: most)
     shut_down(backend, log, [(1, log.stay)], prepare=leaves_at(17, log), max_lifetime=18)
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_an_end_that_is_refused_is_logged(backend, log, caplog):
@@ -1018,7 +1027,7 @@ def test_no_end_beside_a_ping(backend, log):
     prepare = slow_to_send(PING, 10**6, log)
     world = aborted(backend, log, [(1, log.listen)], prepare=prepare)
     assert world.timeline == [(0, START)]
-    assert log == [(25 + PATIENCE, "http.disconnect")]
+    assert log == [(25 + BOUNDARY_TIMEOUT, "http.disconnect")]
 
 
 def test_a_farewell_stands_between_events_wherever_pings_may_stand(backend, log):

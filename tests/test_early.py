@@ -22,7 +22,7 @@ from keepalive import (
     StreamStarted,
     stream,
 )
-from keepalive._late import MOST, LateResponse
+from keepalive._late import MAX_SUMMARY_BODY, LateResponse
 
 SSE_START = [
     (b"content-type", b"text/event-stream"),
@@ -137,16 +137,16 @@ def test_what_happens_is_reported_in_the_requests_own_context(backend):
         backend,
         [(60, start()), (61, END)],
         wrap=wrap,
-        observer=lambda fact: seen.append(variable.get(None)),
+        observer=lambda event: seen.append(variable.get(None)),
     )
     assert seen == ["the request's"] * 5
 
 
 def test_what_a_stream_starts_with_is_reported(backend):
     world = slow(backend, [(60, start()), (61, END)], interval=7)
-    (fact,) = [fact for fact in world.facts if isinstance(fact, StreamStarted)]
-    assert fact.media_type == "text/event-stream"
-    assert fact.policy == Policy(interval=7, start_after=20, first=0)
+    (event,) = [event for event in world.events if isinstance(event, StreamStarted)]
+    assert event.media_type == "text/event-stream"
+    assert event.policy == Policy(interval=7, start_after=20, first=0)
 
 
 def test_without_headers_none_are_added(backend):
@@ -175,13 +175,13 @@ def test_without_headers_none_are_added(backend):
     ],
     ids=lambda scope: f"{scope['method']} {scope['headers']}",
 )
-@pytest.mark.parametrize("bounds", [{}, {"drain": 5}], ids=["", "with a drain"])
-def test_a_request_that_does_not_qualify_is_left_alone(backend, scope, bounds):
+@pytest.mark.parametrize("limits", [{}, {"drain": 5}], ids=["", "with a drain"])
+def test_a_request_that_does_not_qualify_is_left_alone(backend, scope, limits):
     steps = [(60, start(JSON)), (60, b"{}"), (60, END)]
-    world = slow(backend, steps, scope=scope, **bounds)
+    world = slow(backend, steps, scope=scope, **limits)
     assert world.timeline == [(60, START), (60, b"{}"), (60, END)]
     assert world.headers == JSON
-    assert world.facts == []
+    assert world.events == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_request_that_makes_no_sense_is_the_apps(backend, headers):
     assert world.timeline == [(60, START), (61, END)]
 
 
-def test_a_route_that_is_hands_off_is_left_alone(backend):
+def test_a_route_that_is_excluded_is_passed_through(backend):
     world = slow(backend, [(60, start(JSON)), (60, END)], routes={"/": None})
     assert world.timeline == [(60, START), (60, END)]
 
@@ -322,7 +322,7 @@ def test_the_start_waits_for_what_the_app_is_sending_before_its_own(backend):
 
 @pytest.mark.parametrize("status", ["200", None, b"103"])
 @pytest.mark.parametrize("when", [10, 30])
-def test_a_status_that_is_none_is_the_servers_to_refuse_or_told(backend, status, when):
+def test_a_status_that_is_none_is_rejected_by_the_server_or_reported(backend, status, when):
     odd = {"type": "http.response.start", "status": status, "headers": []}
     world = slow(backend, [(when, odd), (31, END)])
     assert world.timeline[0] == (min(when, 20), START)
@@ -331,7 +331,7 @@ def test_a_status_that_is_none_is_the_servers_to_refuse_or_told(backend, status,
 
 
 @pytest.mark.parametrize("status", [302, 404, 503])
-def test_another_status_is_told_though_its_media_type_fits(backend, status):
+def test_another_status_is_reported_though_its_media_type_fits(backend, status):
     world = slow(backend, [(60, start(status=status)), (61, body(X, more=False))])
     assert world.timeline[-2:] == [
         (61, error_event(status, "text/event-stream", X.decode())),
@@ -352,30 +352,30 @@ def test_a_second_start_is_an_error_of_the_apps(backend, head):
     assert str(world.ended.error) == "http.response.start must come once"
 
 
-def test_what_is_held_is_told_when_the_stream_is_ended(backend, log):
+def test_what_is_buffered_is_reported_when_the_stream_is_ended(backend, log):
     steps = [(30, start(JSON, 503)), (31, b'{"half'), (60, b"}")]
     for more in ({}, {"farewell": FAREWELL}):
         controller = AbortController()
         options = {"abort": controller.signal, "at": [(32, controller.abort)], "drain": 2}
         world = slow(backend, steps, **options, **more)
-        told = error_event(503, "application/json", '{"half')
-        assert world.timeline[-2:] == [(34, told), (34, END)]
+        summary = error_event(503, "application/json", '{"half')
+        assert world.timeline[-2:] == [(34, summary), (34, END)]
 
 
-def test_nothing_is_told_to_who_has_left(backend, log):
+def test_nothing_is_reported_after_a_disconnect(backend, log):
     steps = [(30, start(JSON, 503)), (31, b"{}"), (60, END)]
     world = slow(backend, steps, prepare=leaves_at(40, log))
     assert [what for _, what in world.timeline] == [START, PING, PING]
     assert world.ended.reason == StopReason.DISCONNECTED
 
 
-def test_an_error_is_told_to_nobody_when_the_client_has_left(backend, log):
+def test_no_error_is_reported_after_a_disconnect(backend, log):
     steps = [(60, raising(OnPurposeError()))]
     world = slow(backend, steps, prepare=leaves_at(40, log), raises=OnPurposeError)
     assert [what for _, what in world.timeline] == [START, PING, PING]
 
 
-def test_an_app_whose_answer_is_cut_is_told_and_then_cancelled(backend, log):
+def test_an_app_whose_answer_is_cut_sees_a_disconnect_and_is_then_cancelled(backend, log):
     async def much(scope, receive, send):
         async with anyio.create_task_group() as group:
             group.start_soon(listen, receive)
@@ -393,10 +393,10 @@ def test_an_app_whose_answer_is_cut_is_told_and_then_cancelled(backend, log):
     assert log == [(30, "http.disconnect"), (31, "cancelled")]
 
 
-def test_what_is_sent_behind_a_whole_answer_that_was_told_meets_the_end(backend):
+def test_a_send_after_a_complete_answer_that_was_reported_raises(backend):
     world = slow(backend, [(30, start(JSON, 503)), (31, END), (32, X)])
-    told = error_event(503, "application/json", "")
-    assert world.timeline[-2:] == [(31, told), (31, END)]
+    summary = error_event(503, "application/json", "")
+    assert world.timeline[-2:] == [(31, summary), (31, END)]
 
 
 def test_an_app_whose_answer_was_whole_may_go_on(backend, log):
@@ -410,14 +410,16 @@ def test_an_app_whose_answer_was_whole_may_go_on(backend, log):
 
 
 @pytest.mark.parametrize("how", ["cancelled", "fails"])
-def test_behind_what_is_told_a_send_meets_the_end_whatever_became_of_that(backend, log, how):
+def test_a_send_after_the_summary_raises_whatever_became_of_that(backend, log, how):
     def prepare(world):
         log.prepare(world)
-        is_told = lambda message: b"error" in message.get("body", b"")
+        is_summary = lambda message: b"error" in message.get("body", b"")
         if how == "fails":
-            world.failing = lambda message: ValueError("server") if is_told(message) else None
+            world.failing = lambda message: (
+                ValueError("server") if is_summary(message) else None
+            )
         else:
-            world.slow = lambda message: 100 if is_told(message) else 0
+            world.slow = lambda message: 100 if is_summary(message) else 0
 
     async def much(scope, receive, send):
         await send(start([(b"content-type", b"text/plain")]))
@@ -434,7 +436,7 @@ def test_behind_what_is_told_a_send_meets_the_end_whatever_became_of_that(backen
     assert log == [(when, "the stream has been ended")] * 2
 
 
-def test_who_sends_beside_what_is_being_told_meets_the_end(backend, log):
+def test_a_send_beside_the_summary_raises(backend, log):
     def prepare(world):
         log.prepare(world)
         world.slow = lambda message: 1 if b"error" in message.get("body", b"") else 0
@@ -453,10 +455,10 @@ def test_who_sends_beside_what_is_being_told_meets_the_end(backend, log):
     assert log == [(30.5, "met the end")]
 
 
-@pytest.mark.parametrize("bounds", [{}, {"drain": 5, "send_timeout": 5}], ids=["", "bounded"])
-def test_another_status_is_told_in_an_event_and_ends_the_stream(backend, bounds):
+@pytest.mark.parametrize("limits", [{}, {"drain": 5, "send_timeout": 5}], ids=["", "limited"])
+def test_another_status_is_reported_in_an_event_and_ends_the_stream(backend, limits):
     steps = [(60, start(JSON, 503)), (61, b'{"detail": '), (62, body(b'"no"}', more=False))]
-    world = slow(backend, steps, **bounds)
+    world = slow(backend, steps, **limits)
     assert world.timeline == [
         (20, START),
         (20, PING),
@@ -469,7 +471,7 @@ def test_another_status_is_told_in_an_event_and_ends_the_stream(backend, bounds)
     assert (world.ended.started_by, world.ended.late_status) == ("middleware", 503)
 
 
-def test_another_media_type_is_told_too(backend):
+def test_another_media_type_is_reported_too(backend):
     html = [(b"Content-Type", b"text/html; charset=latin-1")]
     world = slow(
         backend, [(60, start(html)), (61, body("\xe9t\xe9\n".encode("latin-1"), more=False))]
@@ -480,7 +482,7 @@ def test_another_media_type_is_told_too(backend):
     ]
 
 
-def test_a_status_alone_is_told(backend):
+def test_a_status_alone_is_reported(backend):
     world = slow(backend, [(30, start([], 204)), (31, END)])
     assert world.timeline[-2:] == [(31, error_event(204, None, "")), (31, END)]
 
@@ -491,7 +493,9 @@ def test_pings_go_on_until_the_other_response_is_whole(backend):
     assert world.timeline[-2][1] == error_event(500, "application/json", "{}")
 
 
-def test_no_more_than_16_kib_of_a_body_are_told_and_then_the_client_has_gone(backend, log):
+def test_no_more_than_16_kib_of_a_body_are_reported_and_then_the_app_sees_a_disconnect(
+    backend, log
+):
     async def much(scope, receive, send):
         await send(start([(b"content-type", b"text/plain")]))
         await receive()
@@ -512,7 +516,7 @@ def test_no_more_than_16_kib_of_a_body_are_told_and_then_the_client_has_gone(bac
     ]
 
 
-def test_exactly_16_kib_are_told_whole(backend):
+def test_exactly_16_kib_are_reported_completely(backend):
     text = "x" * 16 * 1024
     plain = start([(b"content-type", b"text/plain")])
     world = slow(backend, [(30, plain), (30, text.encode()), (31, END)])
@@ -540,7 +544,7 @@ def test_a_charset_may_stand_in_quotes_and_bytes_may_be_wrong(backend, charset, 
     assert world.timeline[-2:] == [(30, error_event(200, "text/html", read)), (30, END)]
 
 
-def test_a_compressed_body_can_not_be_told(backend):
+def test_a_compressed_body_can_not_be_reported(backend):
     head = start([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
     world = slow(backend, [(30, head), (30, body(b"\x1f\x8b", more=False))])
     assert world.timeline[-2:] == [(30, error_event(200, "text/event-stream", "")), (30, END)]
@@ -573,7 +577,7 @@ def test_a_whole_body_is_not_offered_where_the_start_may_be_early(backend, log, 
     assert log == [(1, [name, "http.response.push"])]
 
 
-def test_what_a_file_holds_can_not_be_told(backend):
+def test_what_a_file_holds_can_not_be_reported(backend):
     head = start([(b"content-type", b"text/html")])
     pathsend = {"type": "http.response.pathsend", "path": "/etc/hosts"}
     world = slow(backend, [(30, head), (30, pathsend)])
@@ -617,14 +621,14 @@ def test_an_error_reaches_the_server_when_the_client_has_been_answered(backend):
 
 def test_an_error_in_time_is_the_servers_alone(backend):
     world = slow(backend, [(19, raising(OnPurposeError()))], raises=OnPurposeError)
-    assert world.sent == world.facts == []
+    assert world.sent == world.events == []
 
 
 def test_an_error_behind_another_start_tells_of_that(backend):
     steps = [(30, start(JSON, 502)), (31, b'{"half'), (32, raising(OnPurposeError()))]
     world = slow(backend, steps, raises=OnPurposeError)
-    told = error_event(502, "application/json", '{"half')
-    assert world.timeline[-2:] == [(32, told), (32, END)]
+    summary = error_event(502, "application/json", '{"half')
+    assert world.timeline[-2:] == [(32, summary), (32, END)]
     assert (world.ended.reason, world.ended.late_status) == (StopReason.APP_FAILED, 502)
 
 
@@ -662,7 +666,7 @@ def test_a_body_without_a_start_is_an_error_of_the_apps(backend):
     assert world.timeline[-2:] == [(30, error_event(500, None, "")), (30, END)]
 
 
-def test_a_start_that_makes_no_sense_is_told_as_a_failure(backend):
+def test_a_start_that_makes_no_sense_is_reported_as_a_failure(backend):
     world = slow(backend, [(30, {"type": "http.response.start"}), (31, END)])
     assert world.timeline[-2:] == [(31, error_event(500, None, "")), (31, END)]
 
@@ -696,7 +700,7 @@ def test_a_server_that_fails_to_take_the_start_leaves_the_app_to_its_own(backend
     own = start(JSON)
     world = slow(backend, [(30, own), (30, b"{}"), (30, END)], prepare=prepare)
     assert world.timeline == [(30, START), (30, b"{}"), (30, END)]
-    assert world.facts == []
+    assert world.events == []
     gc.collect()  # it is then that asyncio tells of an error that nobody has seen
     assert caplog.records == []
 
@@ -710,7 +714,7 @@ def test_a_start_that_the_server_is_slow_to_refuse_leaves_the_app_to_its_own(bac
     options = {"start_as": "application/json", "prepare": prepare}
     world = slow(backend, [(30, start(JSON)), (60, b"{}"), (60, END)], **options)
     assert world.timeline == [(35, START), (60, b"{}"), (60, END)]
-    assert world.facts == []
+    assert world.events == []
 
 
 def test_a_call_that_is_over_while_the_start_is_being_sent_leaves_nothing_behind(backend):
@@ -822,11 +826,11 @@ def test_json_that_comes_in_time_is_as_without(backend):
 
 
 @pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
-def test_json_without_a_body_is_told_in_json(backend, head):
+def test_json_without_a_body_is_reported_in_json(backend, head):
     steps = [(30, {**head, "status": 204}), (31, END)]
     world = slow(backend, steps, start_as="application/json")
-    told = {"status": 204, "media_type": "application/json" if head["headers"] else None}
-    assert json.loads(world.body) == {**told, "body": ""}
+    summary = {"status": 204, "media_type": "application/json" if head["headers"] else None}
+    assert json.loads(world.body) == {**summary, "body": ""}
     steps = [(30, start(JSON)), (31, b"42"), (32, END)]
     world = slow(backend, steps, start_as="application/json")
     assert world.body == b" 42"
@@ -856,18 +860,18 @@ def test_a_late_failure_passes_its_own_json_on(backend, head):
     assert world.ended.late_status == head["status"]
 
 
-def test_an_error_of_a_json_app_is_told_in_json(backend):
+def test_an_error_of_a_json_app_is_reported_in_json(backend):
     steps = [(30, raising(OnPurposeError()))]
     world = slow(backend, steps, start_as="application/json", raises=OnPurposeError)
     assert json.loads(world.body) == {"status": 500, "media_type": None, "body": ""}
 
 
-def test_another_format_is_told_of_a_failure_in_a_line(backend):
+def test_in_another_format_a_failure_is_reported_in_a_line(backend):
     ndjson = "application/x-ndjson"
     options = {"formats": {ndjson: Ping.space()}, "start_as": "Application/X-NDJSON"}
     world = slow(backend, [(30, start(JSON, 503)), (31, b"{}"), (31, END)], **options)
-    told = {"status": 503, "media_type": "application/json", "body": "{}"}
-    assert world.body == b" " + json.dumps(told).encode() + b"\n"
+    summary = {"status": 503, "media_type": "application/json", "body": "{}"}
+    assert world.body == b" " + json.dumps(summary).encode() + b"\n"
     head = start([(b"content-type", ndjson.encode())])
     world = slow(backend, [(30, head), (31, b"{}\n"), (31, END)], **options)
     assert world.body == b" {}\n"
@@ -983,7 +987,7 @@ def test_a_shutdown_with_a_drain_ends_a_stream_whose_app_has_not_started(backend
     assert log == [(35.5, "the stream has been ended: aborted")]
 
 
-def test_an_error_behind_an_end_is_told_to_nobody(backend, log):
+def test_an_error_after_the_end_is_not_reported(backend, log):
     controller = AbortController()
     world = slow(
         backend,
@@ -1080,11 +1084,11 @@ def test_what_makes_no_sense_is_refused(options, words):
         Policy(**options)
 
 
-def test_no_more_is_kept_than_can_be_told():
+def test_no_more_is_buffered_than_can_be_reported():
     late = LateResponse("text/event-stream", [])
     assert [late.feed(b"x" * 5000) for _ in range(4)] == [False, False, False, True]
     assert late.feed(b"x" * 10**6)
-    assert len(late._body) == MOST + 1
+    assert len(late._body) == MAX_SUMMARY_BODY + 1
 
 
 def test_a_start_that_nobody_would_get_is_refused():

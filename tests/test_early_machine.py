@@ -1,7 +1,7 @@
 """The state machine of `test_machine`, with an app that starts late, perhaps too late.
 
 A start of the app's that comes behind the middleware's either fits, and then everything is as
-for any stream, or it doesn't, and then the client is told so in the last there is.
+for any stream, or it doesn't, and then it is reported to the client at the end.
 """
 
 from unittest.mock import patch
@@ -30,7 +30,7 @@ class Late:
     async def app(self, scope, receive, send):
         self.ask = receive
         signal = stream(scope).signal
-        signal.add_callback(lambda: self.hear(signal.reason))
+        signal.add_callback(lambda: self.on_stop(signal.reason))
         await self.obey(send)
 
     async def take(self, message):
@@ -58,13 +58,13 @@ class Late:
         self.steps.call(self.command, start(status=status))
 
     @invariant()
-    def what_is_held_is_told_at_the_end(self):
+    def what_is_buffered_is_reported_at_the_end(self):
         if self.held and self.last_taken and self.ended_by_app:
             assert b"error" in self.wire[-1][2]
             assert b'"status": 503' in self.wire[-1][2]
-        for fact in self.facts:
-            if isinstance(fact, StreamEnded):
-                assert fact.started_by == ("middleware" if self.started_early else "app")
+        for event in self.events:
+            if isinstance(event, StreamEnded):
+                assert event.started_by == ("middleware" if self.started_early else "app")
 
     async def receive(self):
         message = await super().receive()

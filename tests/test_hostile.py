@@ -132,7 +132,7 @@ HEAD = {
 
 
 @on_both
-def test_what_an_exception_says_is_not_told(backend):
+def test_an_exceptions_message_is_not_reported(backend):
     async def fails(scope, receive, send):
         raise LookupError("password=hunter2")
 
@@ -145,7 +145,7 @@ def test_what_an_exception_says_is_not_told(backend):
 
 
 @on_both
-def test_what_the_app_says_too_late_is_told_up_to_a_limit(backend):
+def test_what_the_app_sends_too_late_is_reported_up_to_a_limit(backend):
     async def refuses(scope, receive, send):
         await send({"type": "http.response.start", "status": 500, "headers": []})
         for _ in range(1000):
@@ -162,17 +162,17 @@ def test_no_client_keeps_a_stream_beyond_its_lifetime(backend):
         await anyio.sleep_forever()
 
     world = play(backend, [(0, stays)], max_lifetime=100.0)
-    assert isinstance(world.facts[-1], StreamEnded)
+    assert isinstance(world.events[-1], StreamEnded)
     assert world.timeline[-1][1] == END
     assert world.timeline[-1][0] <= 100
 
 
 def test_the_middlewares_own_policy_is_what_a_failing_callable_gives():
-    """So a client that can make one fail gets that, and not hands off."""
+    """So a client that can make one fail gets that, and is not excluded."""
 
     def routes(scope):
         return None if scope["headers"][0] else 1.0
 
     world = play("asyncio", [(40, END)], routes=routes)
     assert world.pings == [15, 30]
-    assert KeepaliveMiddleware(lambda *_: None, 15.0)._routes.only.policy == Policy()
+    assert KeepaliveMiddleware(lambda *_: None, 15.0)._routes.single.policy == Policy()

@@ -58,14 +58,14 @@ def test_all_streams_of_a_user_end_and_nobody_elses(backend, page):
     sent = serve(
         backend,
         sessions,
-        *(("ada", "/news"), ("ada", "/deaf"), ("bob", "/news"), (None, "/other")),
+        *(("ada", "/news"), ("ada", "/silent"), ("bob", "/news"), (None, "/other")),
         at={
             20: lambda: (sizes.append(len(sessions.open["ada"])), sessions.log_out("ada")),
             25: lambda: sizes.append(list(sessions.open)),
         },
     )
     assert sent["ada", "/news"][1:3] == [(15, PING), (20, BYE)]
-    assert sent["ada", "/deaf"][1:3] == [(15, PING), (22, b"event: bye\ndata: \n\n")]
+    assert sent["ada", "/silent"][1:3] == [(15, PING), (22, b"event: bye\ndata: \n\n")]
     for other in [("bob", "/news"), (None, "/other")]:
         assert sent[other] == [(0, "start"), (15, PING), (30, PING), (45, PING)]
     assert sizes == [2, ["bob"]]

@@ -13,10 +13,10 @@ from harness import (
     END,
     asyncio_running,
     body,
-    heart_size,
     http,
     play,
     run,
+    scheduled_streams,
     settle,
     start,
     tasks_left,
@@ -30,9 +30,9 @@ from keepalive import (
     StreamStarted,
     stream,
 )
-from keepalive._heart import Heart
-from keepalive._stream import Stream
-from keepalive._windows import STALE
+from keepalive._responder import Responder
+from keepalive._scheduler import PingScheduler
+from keepalive._timerqueue import MAX_STALE
 
 ANYIO = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
 BOUNDS = {"drain": 0.5, "max_lifetime": 60, "send_timeout": 5}
@@ -46,17 +46,17 @@ class Gone(Exception):
 @pytest.mark.parametrize(
     "policy",
     [{}, BOUNDS, EARLY, EARLY | BOUNDS],
-    ids=["plain", "bounded", "early", "early and bounded"],
+    ids=["plain", "limited", "early", "early and limited"],
 )
 def test_a_thousand_streams_leave_nothing_behind(backend, policy):
     choose = random.Random(5)
     controller, started, reasons, references = AbortController(), [], [], []
 
-    def observer(fact):
-        if isinstance(fact, StreamStarted):
-            started.append(fact)
-        elif isinstance(fact, StreamEnded):
-            reasons.append(fact.reason)
+    def observer(event):
+        if isinstance(event, StreamStarted):
+            started.append(event)
+        elif isinstance(event, StreamEnded):
+            reasons.append(event.reason)
 
     async def app(scope, receive, send):
         if "start_after" in policy:
@@ -111,13 +111,13 @@ def test_a_thousand_streams_leave_nothing_behind(backend, policy):
             for _ in range(1000):
                 group.start_soon(serve, middleware)
         await settle()
-        assert heart_size() == 0
+        assert scheduled_streams() == 0
         assert tasks_left() == 0
-        assert not middleware._stops.signal._callbacks
-        assert not middleware._calls._drains
+        assert not middleware._config.stop_signal._callbacks
+        assert not middleware._config.in_flight._drains
         gc.collect()
         assert [reference() for reference in references if reference() is not None] == []
-        assert not [o for o in gc.get_objects() if isinstance(o, Stream | Heart)]
+        assert not [o for o in gc.get_objects() if isinstance(o, Responder | PingScheduler)]
 
     run(backend, main)
     assert len(references) == 1000
@@ -148,23 +148,23 @@ def failing_future():
 
 
 @pytest.mark.parametrize(
-    "bounds",
+    "limits",
     [{}, BOUNDS, BOUNDS | {"max_lifetime": 18}, EARLY | {"start_after": 5}],
-    ids=["plain", "bounded", "ended", "early"],
+    ids=["plain", "limited", "ended", "early"],
 )
 @pytest.mark.parametrize(
     "how", ["end", Gone, "cancel", OSError, ValueError, "stalled", "future"]
 )
-def test_a_stream_needs_no_garbage_collector(backend, how, bounds):
+def test_a_stream_needs_no_garbage_collector(backend, how, limits):
     """Nor does a response that is none: no reference cycle is made for a request."""
-    if bounds and backend == "asyncio" and ANYIO < (4, 7):
+    if limits and backend == "asyncio" and ANYIO < (4, 7):
         pytest.skip("cancel scopes of some anyio before 4.7 are garbage")
 
     async def main():
         references = []
 
         async def app(scope, receive, send):
-            if "start_after" in bounds:
+            if "start_after" in limits:
                 await anyio.sleep(8)
                 if scope["how"] is Gone:
                     raise Gone
@@ -194,7 +194,7 @@ def test_a_stream_needs_no_garbage_collector(backend, how, bounds):
                 contextlib.suppress(Gone, OSError),
                 anyio.move_on_after(10 if how == "cancel" else 100),
             ):
-                await KeepaliveMiddleware(app, **bounds)(scope, receive, send)
+                await KeepaliveMiddleware(app, **limits)(scope, receive, send)
 
         gc.collect()
         gc.disable()
@@ -209,15 +209,15 @@ def test_a_stream_needs_no_garbage_collector(backend, how, bounds):
     assert run(backend, main) == [None, None]
 
 
-def test_the_heart_forgets_streams_that_are_over_long_before_they_were_due(backend):
+def test_the_scheduler_forgets_streams_that_end_long_before_they_are_due(backend):
     """Many short streams beside one long one don't pile up until their interval ends."""
 
     async def main():
-        heart = []
+        scheduler = []
 
         async def app(scope, receive, send):
             await send(start())
-            heart.append(Heart.current())
+            scheduler.append(PingScheduler.current())
             await anyio.sleep(scope["life"])
 
         async def send(message): ...
@@ -228,16 +228,16 @@ def test_the_heart_forgets_streams_that_are_over_long_before_they_were_due(backe
             await settle()
             for _ in range(500):
                 await middleware(http(life=0.001), None, send)
-            assert len(heart[0]) == 1
-            assert len(heart[0]._waiting._heap) <= STALE + 3
-            assert {id(each) for each in heart} == {id(heart[0])}
+            assert len(scheduler[0]) == 1
+            assert len(scheduler[0]._queue._heap) <= MAX_STALE + 3
+            assert {id(each) for each in scheduler} == {id(scheduler[0])}
 
     run(backend, main)
 
 
-def test_each_loop_has_its_own_heart_and_none_when_it_is_over(backend):
+def test_each_loop_has_its_own_scheduler_and_none_when_it_is_over(backend):
     async def main():
-        return weakref.ref(Heart.current())
+        return weakref.ref(PingScheduler.current())
 
     first, second = run(backend, main), run(backend, main)
     gc.collect()
@@ -245,11 +245,11 @@ def test_each_loop_has_its_own_heart_and_none_when_it_is_over(backend):
     assert second() is None
 
 
-def test_a_stream_that_listens_keeps_no_task_of_a_beat_that_is_over(backend):
+def test_a_stream_that_listens_keeps_no_task_of_a_round_that_is_over(backend):
     """It fell due inside an event: it began to listen, and no ping was sent."""
 
     async def look(scope, receive, send):
-        assert scope["asgi-keepalive"]._pulse._cancel is None
+        assert scope["asgi-keepalive"].live._cancel_ping is None
 
     world = play(backend, [(10, b"data: half"), (26, look), (30, END)])
     assert world.pings == []

@@ -6,8 +6,7 @@ from endings import Log
 from harness import World, http, run, settle, start, tasks_left
 
 from keepalive import KeepaliveMiddleware, Policy
-from keepalive._calls import Calls
-from keepalive._policy import STEP
+from keepalive._inflight import APP_EXIT_TIMEOUT, InFlight
 
 
 class Lifespan:
@@ -15,18 +14,18 @@ class Lifespan:
 
     def __init__(self):
         self.world = World()
-        self.heard = []
+        self.received = []
 
     async def receive(self):
-        if not self.heard:
+        if not self.received:
             return {"type": "lifespan.startup"}
         await self.world.sleep_until(20)
         return {"type": "lifespan.shutdown"}
 
     async def app(self, scope, receive, send):
         for _ in range(2):
-            self.heard.append((await receive())["type"])
-        self.heard.append(self.world.now())
+            self.received.append((await receive())["type"])
+        self.received.append(self.world.now())
 
 
 def serve(backend, of_each_stream, *, make=KeepaliveMiddleware, **options):
@@ -53,8 +52,8 @@ def serve(backend, of_each_stream, *, make=KeepaliveMiddleware, **options):
             tasks.cancel_scope.cancel()
         await settle()
         assert tasks_left() == 0
-        assert lifespan.heard[:2] == ["lifespan.startup", "lifespan.shutdown"]
-        return lifespan.heard[2]
+        assert lifespan.received[:2] == ["lifespan.startup", "lifespan.shutdown"]
+        return lifespan.received[2]
 
     return run(backend, main)
 
@@ -69,11 +68,11 @@ async def cleaning_up(log, scope, receive, send):
     await anyio.sleep(0.5)
 
 
-async def deaf(log, scope, receive, send):
+async def non_listening(log, scope, receive, send):
     await log.stay(scope, receive, send)
 
 
-async def deaf_and_cleaning_up(log, scope, receive, send):
+async def non_listening_and_cleaning_up(log, scope, receive, send):
     try:
         await anyio.sleep(10**6)
     finally:
@@ -89,12 +88,12 @@ async def ending_by_itself(log, scope, receive, send):
     await log.world.sleep_until(22)
 
 
-def test_without_a_drain_it_is_told_at_once(backend):
-    assert serve(backend, [deaf]) == 20
-    assert serve(backend, [deaf], max_lifetime=1000, send_timeout=5) == 20
+def test_without_a_drain_it_comes_at_once(backend):
+    assert serve(backend, [non_listening]) == 20
+    assert serve(backend, [non_listening], max_lifetime=1000, send_timeout=5) == 20
 
 
-def test_without_a_stream_it_is_told_at_once(backend):
+def test_without_a_stream_it_comes_at_once(backend):
     assert serve(backend, [], drain=5) == 20
     assert serve(backend, [ended_long_ago], drain=5) == 20
 
@@ -104,19 +103,22 @@ def test_without_a_stream_it_is_told_at_once(backend):
     [
         (listening, 25),
         (cleaning_up, 25.5),
-        (deaf, 25 + STEP),
-        (deaf_and_cleaning_up, 25.5 + STEP),
+        (non_listening, 25 + APP_EXIT_TIMEOUT),
+        (non_listening_and_cleaning_up, 25.5 + APP_EXIT_TIMEOUT),
         (ending_by_itself, 22),
     ],
 )
-def test_it_is_told_when_the_streams_calls_are_over(backend, act, when):
+def test_it_comes_when_the_streams_calls_are_over(backend, act, when):
     """And that has shut the streams down, if nothing else has."""
     assert serve(backend, [act], drain=5) == when
 
 
 def test_it_waits_for_all_of_them(backend):
     assert serve(backend, [listening, cleaning_up, ended_long_ago], drain=0) == 20.5
-    assert serve(backend, [cleaning_up, deaf, listening], drain=0) == 20 + STEP
+    assert (
+        serve(backend, [cleaning_up, non_listening, listening], drain=0)
+        == 20 + APP_EXIT_TIMEOUT
+    )
 
 
 @pytest.mark.parametrize("backend", ["asyncio"])  # on trio a shield keeps the whole run
@@ -142,16 +144,16 @@ def test_it_does_not_wait_for_ever(backend):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(middleware, http(), world.receive, world.send)
             await middleware({"type": "lifespan"}, lifespan.receive, None)
-        return lifespan.heard[2]
+        return lifespan.received[2]
 
-    assert run(backend, main) == 25 + 2 * STEP
+    assert run(backend, main) == 25 + 2 * APP_EXIT_TIMEOUT
 
 
 def test_the_longest_drain_of_the_open_streams_counts(backend):
     def make(app):
         return KeepaliveMiddleware(app, routes={"/": Policy(drain=3)}, drain=50)
 
-    assert serve(backend, [deaf], make=make) == 23 + STEP
+    assert serve(backend, [non_listening], make=make) == 23 + APP_EXIT_TIMEOUT
 
 
 @pytest.mark.parametrize("routes", [{"/": 5.0}, lambda scope: Policy(drain=5)])
@@ -164,7 +166,7 @@ def test_one_lifespan_after_the_other(backend):
     """What was left once is waited for anew."""
 
     async def main():
-        heard = []
+        received = []
 
         async def app(scope, receive, send):
             if scope["type"] == "lifespan":
@@ -181,11 +183,11 @@ def test_one_lifespan_after_the_other(backend):
                 tasks.start_soon(middleware, http(), world.receive, world.send)
                 await lifespan.world.sleep_until(19)
                 await middleware({"type": "lifespan"}, lifespan.receive, None)
-            heard.append(lifespan.heard[2])
-        return heard
+            received.append(lifespan.received[2])
+        return received
 
     # The second time the stream is stopped as it starts.
-    assert run(backend, main) == [25 + STEP, 23 + STEP]
+    assert run(backend, main) == [25 + APP_EXIT_TIMEOUT, 23 + APP_EXIT_TIMEOUT]
 
 
 def test_other_messages_and_the_send_of_a_lifespan_pass(backend):
@@ -210,7 +212,12 @@ def test_other_messages_and_the_send_of_a_lifespan_pass(backend):
 def test_the_longest_of_several_drains_counts(backend):
     drains = iter([1, 5])
     assert (
-        serve(backend, [deaf, deaf], routes=lambda _: Policy(drain=next(drains))) == 25 + STEP
+        serve(
+            backend,
+            [non_listening, non_listening],
+            routes=lambda _: Policy(drain=next(drains)),
+        )
+        == 25 + APP_EXIT_TIMEOUT
     )
 
 
@@ -220,7 +227,7 @@ def test_a_drain_of_a_route_alone(backend):
 
 
 def test_nobody_to_wait_for(backend):
-    run(backend, Calls().wait)
+    run(backend, InFlight().wait)
 
 
 @pytest.mark.parametrize(("kind", "drain"), [("lifespan", None), ("websocket", 5)])
@@ -245,4 +252,4 @@ def test_a_lifespan_without_streams_shuts_nothing_down(backend):
         return made[0]
 
     serve(backend, [], make=make, drain=5)
-    assert not made[0]._stops.signal.aborted
+    assert not made[0]._config.stop_signal.aborted

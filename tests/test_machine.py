@@ -12,7 +12,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from harness import VirtualLoop, body, heart_size, http, settle, start, tasks_left
+from harness import VirtualLoop, body, http, scheduled_streams, settle, start, tasks_left
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from test_boundaries import stands_at
+from test_boundary import is_at
 
 from keepalive import (
     AbortController,
@@ -34,8 +34,8 @@ from keepalive import (
     StreamStarted,
     stream,
 )
-from keepalive._backend import current_loop
-from keepalive._policy import STEP
+from keepalive._eventloop import current_loop
+from keepalive._inflight import APP_EXIT_TIMEOUT
 
 PINGS = {
     "event": Ping.event("p", "p"),
@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
         self.ping = PINGS[ping]
         self.time = 0
         self.wire = []  # (time, "app" | "ping", bytes)
-        self.facts, self.told, self.given = [], [], []
+        self.events, self.received, self.given = [], [], []
         self.requests = [
             {"type": "http.request", "body": b"%d" % n, "more_body": n < uploads}
             for n in range(uploads + 1)
@@ -149,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         self.opened = self.last_handed = self.last_taken = self.over = False
         self.raised = None
         self.sent_at_end = []
-        self.ending = False  # the app has been told to send its last body
+        self.ending = False  # the app is to send its last body
         self.ping_error = None
         self.blocked_since = None
         self.abort, self.handed = AbortController(), b""
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
     async def app(self, scope, receive, send):
         self.ask = receive
         signal = stream(scope).signal
-        signal.add_callback(lambda: self.hear(signal.reason))
+        signal.add_callback(lambda: self.on_stop(signal.reason))
         await send(start())
         await self.obey(send)
 
@@ -205,8 +205,8 @@ class Machine(RuleBasedStateMachine):
                 raise Boom
             await send(command)
 
-    def hear(self, reason):
-        """Hear why the stream stops; of its bounds the model knows only when they may."""
+    def on_stop(self, reason):
+        """Record why the stream stops; of its limits the model knows only when they may."""
         if reason is StopReason.MAX_LIFETIME:
             assert self.now() >= self.opened_at + self.max_lifetime
             self.note(reason)
@@ -265,7 +265,7 @@ class Machine(RuleBasedStateMachine):
             self.note(kind or StopReason.WRITE_FAILED)
             raise error
         if data:
-            kind = "told" if b"error" in data else "app"
+            kind = "summary" if b"error" in data else "app"
             kind = "farewell" if is_farewell else "ping" if is_ping else kind
             self.wire.append((self.time, kind, data))
         if last:
@@ -291,10 +291,10 @@ class Machine(RuleBasedStateMachine):
     def noticed(self):
         return self.reason is StopReason.DISCONNECTED
 
-    def observe(self, fact):
-        assert not self.sent_at_end, "a fact after the end"
-        self.facts.append(fact)
-        if isinstance(fact, StreamEnded):
+    def observe(self, event):
+        assert not self.sent_at_end, "an event after the end"
+        self.events.append(event)
+        if isinstance(event, StreamEnded):
             self.sent_at_end = [*self.wire, None]
 
     def note(self, reason):
@@ -326,7 +326,7 @@ class Machine(RuleBasedStateMachine):
         async def ask():
             self.asks += 1
             try:
-                self.told.append(await self.ask())
+                self.received.append(await self.ask())
             finally:
                 self.asks -= 1
 
@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
             self.steps.sleep(1)
             self.steps.call(settle)
             self.is_alive_or_excused()
-            self.has_ended_within_its_bound()
+            self.has_ended_within_its_limit()
 
     @rule()
     def client_leaves(self):
@@ -425,7 +425,7 @@ class Machine(RuleBasedStateMachine):
             and self.blocked_since is None
             and not self.left.is_set()
             and not self.last_handed
-            and stands_at(sent, self.ping.at)
+            and is_at(sent, self.ping.at)
         ):
             last = max((when for when, *_ in self.wire), default=-math.inf)
             since = self.time - max(last, self.opened_on)
@@ -436,20 +436,20 @@ class Machine(RuleBasedStateMachine):
     async def read_the_clock(self):
         return self.now()
 
-    def has_ended_within_its_bound(self):
+    def has_ended_within_its_limit(self):
         """What the middleware is to end is over, the app's call too, one step later."""
         now = self.steps.call(self.read_the_clock)
-        bounds = [math.inf]
+        limits = [math.inf]
         if not self.opened:
             return
         if self.asked_to_stop_at is not None and self.drain is not None:
-            bounds.append(self.asked_to_stop_at + self.drain)
+            limits.append(self.asked_to_stop_at + self.drain)
         if self.max_lifetime is not None and not (self.left_by_client or self.noticed):
-            bounds.append(self.opened_at + self.max_lifetime)
+            limits.append(self.opened_at + self.max_lifetime)
         if self.send_timeout is not None and self.sends:
-            bounds.append(self.sending_since + self.send_timeout)
-        if not self.ended_by_app and now > min(bounds) + STEP:
-            assert self.over, f"goes on at {now}, to be ended by {bounds}"
+            limits.append(self.sending_since + self.send_timeout)
+        if not self.ended_by_app and now > min(limits) + APP_EXIT_TIMEOUT:
+            assert self.over, f"goes on at {now}, to be ended by {limits}"
 
     @invariant()
     def what_the_middleware_ends_ends_well(self):
@@ -461,9 +461,9 @@ class Machine(RuleBasedStateMachine):
             crlf = b"\r\n" in sent
             assert farewells == [BYE.replace(b"\n", b"\r\n" if crlf else b"\n")]
             assert self.wire[-1][1] == "farewell"
-            assert stands_at(sent, "event")
+            assert is_at(sent, "event")
         elif self.last_taken and not self.ended_by_app and self.farewell is not None:
-            assert not stands_at(sent, "event"), "the farewell is missing"
+            assert not is_at(sent, "event"), "the farewell is missing"
 
     @invariant()
     def pings_stand_at_boundaries(self):
@@ -472,7 +472,7 @@ class Machine(RuleBasedStateMachine):
             if kind == "ping":
                 crlf = b"\r\n" in sent
                 assert data == self.ping.payload.replace(b"\n", b"\r\n" if crlf else b"\n")
-                assert stands_at(sent, self.ping.at), (sent, self.ping)
+                assert is_at(sent, self.ping.at), (sent, self.ping)
             elif kind == "app":
                 sent += data
 
@@ -492,19 +492,19 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_request_is_lost(self):
-        requests = [message for message in self.told if message["type"] == "http.request"]
+        requests = [message for message in self.received if message["type"] == "http.request"]
         assert requests == self.given[: len(requests)]
         assert len(self.given) - len(requests) <= 1
 
     @invariant()
     def the_reason_is_the_first_one(self):
-        ended = [fact for fact in self.facts if isinstance(fact, StreamEnded)]
+        ended = [event for event in self.events if isinstance(event, StreamEnded)]
         assert len(ended) <= 1
-        for fact in ended:
-            assert fact.reason is self.reason
+        for event in ended:
+            assert event.reason is self.reason
             sent = self.sent_at_end[:-1]
-            assert fact.pings == len([data for _, kind, data in sent if kind == "ping"])
-            assert fact.bytes_sent == sum(len(data) for _, _, data in sent)
+            assert event.pings == len([data for _, kind, data in sent if kind == "ping"])
+            assert event.bytes_sent == sum(len(data) for _, _, data in sent)
 
     def teardown(self):
         if not hasattr(self, "steps"):
@@ -521,12 +521,12 @@ class Machine(RuleBasedStateMachine):
     async def check_end(self):
         assert self.over
         assert self.raised is None or type(self.raised) is Boom
-        assert heart_size() == 0
+        assert scheduled_streams() == 0
         self.left.set()  # whoever still asks the server's own receive
         await settle()
         assert tasks_left() - self.extra_tasks() == 0
         kinds = [
-            type(fact) for fact in self.facts if type(fact) in (StreamStarted, StreamEnded)
+            type(event) for event in self.events if type(event) in (StreamStarted, StreamEnded)
         ]
         assert kinds == [StreamStarted, StreamEnded] * self.opened
         self.the_reason_is_the_first_one()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepalive import Policy
-from keepalive._routes import Routes
+from keepalive._routing import Routes
 
 PIECES = ["{}", "{:path}", "-", "/", "a", "/a", "-a", ""]
 
@@ -30,8 +30,8 @@ def matches(pattern, path):
 @given(st.lists(st.sampled_from(PIECES), max_size=7), st.text("a-/b", max_size=10))
 def test_a_pattern_matches_what_it_would_with_every_end_tried(pieces, path):
     pattern, path = pattern_of(pieces), f"/{path}"
-    chosen = Routes(Policy(), {pattern: 1.0}).choose({"path": path})
-    assert (chosen.route == pattern) == matches(pattern, path)
+    chosen = Routes(Policy(), {pattern: 1.0}).match({"path": path})
+    assert (chosen.pattern == pattern) == matches(pattern, path)
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_a_pattern_matches_what_it_would_with_every_end_tried(pieces, path):
     ],
 )
 def test_no_path_takes_long(pattern, path):
-    assert Routes(Policy(), {pattern: 1.0}).choose({"path": path}).route == "*"
+    assert Routes(Policy(), {pattern: 1.0}).match({"path": path}).pattern == "*"

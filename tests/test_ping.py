@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from keepalive import Ping
-from keepalive._frames import CRLF, LF, boundary_in, frame_of
+from keepalive._ping import CRLF, LF, boundary_in, frame_of
 
 
 @pytest.mark.parametrize(

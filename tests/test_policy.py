@@ -8,8 +8,8 @@ import pytest
 from harness import END, PING, http, play, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
-from keepalive._routes import Routes
-from keepalive._times import due_at, first_at, next_look
+from keepalive._routing import MAX_CACHED_ROUTES, Routes
+from keepalive._timing import first_ping_at, next_due, next_poll
 
 
 async def app(scope, receive, send): ...
@@ -47,7 +47,7 @@ BAD_POLICIES = [
     *(({"farewell": Ping.event("bye"), **more}, ValueError,
        "farewell needs drain or max_lifetime: without them nothing ends a stream, got Ping")
       for more in ({}, {"send_timeout": 1})),
-    *(({"interval": None, name: 1}, TypeError, "got None; hands off is None in routes")
+    *(({"interval": None, name: 1}, TypeError, "got None; to exclude a path, use None")
       for name in ("drain", "send_timeout")),
 ]  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_bounds_are_values_too():
 
 
 @pytest.mark.parametrize(
-    ("routes", "bounds", "names"),
+    ("routes", "limits", "names"),
     [
         ({"/{all:path}": None}, {"drain": 1}, "drain"),
         ({"/a": None, "/{all:path}": None}, {"send_timeout": 1}, "send_timeout"),
@@ -80,24 +80,24 @@ def test_bounds_are_values_too():
          "max_lifetime and drain"),
     ],
 )  # fmt: skip
-def test_bounds_where_every_route_is_none_are_refused(routes, bounds, names):
+def test_limits_where_every_route_is_none_are_refused(routes, limits, names):
     with pytest.raises(ValueError, match=f"^{names} must be on a route that is not None, got"):
-        KeepaliveMiddleware(app, routes=routes, **bounds)
+        KeepaliveMiddleware(app, routes=routes, **limits)
 
 
 @pytest.mark.parametrize(
-    ("routes", "bounds"),
+    ("routes", "limits"),
     [
         ({"/a": None}, {"drain": 1}),
-        ({"/a": 5.0, "/{all:path}": None}, {"drain": 1}),  # an interval: the bounds are its
+        ({"/a": 5.0, "/{all:path}": None}, {"drain": 1}),  # an interval: the limits are its
         ({"/{all:path}": None}, {}),
         ({"/{all:path}": None}, {"interval": 5.0}),
         ({"/{name}": None}, {"send_timeout": 1}),
         ({"/a/{all:path}": None}, {"send_timeout": 1}),
     ],
 )
-def test_bounds_that_some_path_may_get_are_taken(routes, bounds):
-    KeepaliveMiddleware(app, routes=routes, **bounds)
+def test_limits_that_some_path_may_get_are_taken(routes, limits):
+    KeepaliveMiddleware(app, routes=routes, **limits)
 
 
 def test_defaults():
@@ -131,28 +131,28 @@ def test_a_policy_is_an_immutable_value():
 
 def test_times_are_plain_arithmetic():
     policy = Policy(interval=10, first=4)
-    assert first_at(policy, 100) == 104
-    assert first_at(Policy(interval=10), 100) == 110
-    assert [due_at(policy, 100, last, 0) for last in (80, 94, 99)] == [104, 104, 109]
-    assert next_look(policy, due=104, now=105) == 115
+    assert first_ping_at(policy, 100) == 104
+    assert first_ping_at(Policy(interval=10), 100) == 110
+    assert [next_due(policy, 100, last, 0) for last in (80, 94, 99)] == [104, 104, 109]
+    assert next_poll(policy, due=104, now=105) == 115
 
 
 def test_the_steady_grid_is_plain_arithmetic():
     policy = Policy(interval=10, first=4, pacing="steady")
     times = (0, 103.9, 104, 113.7, 113.8, 114, 123, 160)
-    assert [due_at(policy, 100, 0, now) for now in times] == [
+    assert [next_due(policy, 100, 0, now) for now in times] == [
         104, 104, 104, 104, 114, 114, 114, 154
     ]  # fmt: skip
     # A ping that was sent is not due again: it may have come early, on time or late.
     sent = (94, 103.7, 103.8, 104, 104.2, 113.7, 113.8, 114)
-    assert [due_at(policy, 100, last, 104.1) for last in sent] == [104, 104] + [114] * 6
-    assert [due_at(policy, 100, last, 114) for last in sent] == [114] * 6 + [124] * 2
-    assert next_look(policy, due=104, now=105) == 114
+    assert [next_due(policy, 100, last, 104.1) for last in sent] == [104, 104] + [114] * 6
+    assert [next_due(policy, 100, last, 114) for last in sent] == [114] * 6 + [124] * 2
+    assert next_poll(policy, due=104, now=105) == 114
     tenth = Policy(interval=0.1, pacing="steady")
     due, start = [], 0.7
     for _ in range(1000):
         last = due[-1] if due else start
-        due.append(due_at(tenth, start, last, now=last + 0.1))
+        due.append(next_due(tenth, start, last, now=last + 0.1))
     assert due == pytest.approx([start + 0.1 * (k + 1) for k in range(1000)])
 
 
@@ -174,9 +174,9 @@ def test_the_steady_grid_is_plain_arithmetic():
 def test_patterns(pattern, yes, no):
     policy = Policy(interval=1)
     routes = Routes(Policy(), {pattern: policy})
-    assert [path for path in yes if routes.choose(http(path)).policy is not policy] == []
-    assert [path for path in no if routes.choose(http(path)).policy is policy] == []
-    assert routes.only is None
+    assert [path for path in yes if routes.match(http(path)).policy is not policy] == []
+    assert [path for path in no if routes.match(http(path)).policy is policy] == []
+    assert routes.single is None
 
 
 @pytest.mark.parametrize(
@@ -192,29 +192,29 @@ def test_patterns(pattern, yes, no):
 )
 def test_root_path_is_left_out(path, root, matched):
     routes = Routes(Policy(), {"/events": 1.0})
-    choice = routes.choose(http(path, root_path=root))
+    choice = routes.match(http(path, root_path=root))
     assert (choice.policy.interval == 1.0) is matched
 
 
 def test_the_root_of_a_mounted_app_is_a_slash():
     routes = Routes(Policy(), {"/": 1.0})
-    assert routes.choose(http("/api", root_path="/api")).policy.interval == 1.0
+    assert routes.match(http("/api", root_path="/api")).policy.interval == 1.0
     scope = http("/")
     del scope["root_path"]
-    assert routes.choose(scope).policy.interval == 1.0
+    assert routes.match(scope).policy.interval == 1.0
 
 
 def test_the_first_match_wins():
     routes = Routes(Policy(), {"/a/b": 1, "/a/{x}": 2, "/{x:path}": None, "/z": 3})
-    choices = [routes.choose(http(path)) for path in ("/a/b", "/a/c", "/z")]
+    choices = [routes.match(http(path)) for path in ("/a/b", "/a/c", "/z")]
     assert [choice and choice.policy.interval for choice in choices] == [1, 2, None]
 
 
 def test_a_number_is_the_same_policy_with_another_interval():
     default = Policy(ping=Ping.comment(), first=0, pacing="steady")
     routes = Routes(default, {"/a": 2})
-    assert routes.choose(http("/a")).policy == dataclasses.replace(default, interval=2)
-    assert routes.choose(http("/b")).policy is default
+    assert routes.match(http("/a")).policy == dataclasses.replace(default, interval=2)
+    assert routes.match(http("/b")).policy is default
 
 
 BAD_ROUTES = [
@@ -245,10 +245,10 @@ def test_bad_routes_are_refused(routes, error, message):
 
 
 def test_an_empty_mapping_matches_nothing():
-    assert Routes(Policy(), {}).choose(http("/")).policy == Policy()
-    only = Routes(Policy(), {}).only
-    assert only == Routes(Policy(), None).only
-    assert (only.policy, only.route, only.plain) == (Policy(), "*", True)
+    assert Routes(Policy(), {}).match(http("/")).policy == Policy()
+    only = Routes(Policy(), {}).single
+    assert only == Routes(Policy(), None).single
+    assert (only.policy, only.pattern, only.is_plain) == (Policy(), "*", True)
 
 
 def test_routes_end_to_end(backend):
@@ -284,7 +284,22 @@ def test_a_callable_looks_at_anything(backend):
         assert world.timeline[1:-1] == expected, agent
 
 
-@pytest.mark.parametrize("bad", [0, "x", True, -1, ZeroDivisionError])
+def test_what_follows_from_a_callables_value_is_created_once():
+    values = [4, Policy(interval=4), None]
+    routes = Routes(Policy(), lambda scope: values[scope["number"]])
+    first, second = ([routes.match({"number": n}) for n in range(3)] for _ in range(2))
+    assert [a is b for a, b in zip(first, second, strict=True)] == [True] * 3
+    assert [route and route.policy.interval for route in first] == [4, 4, None]
+
+
+def test_a_callable_may_return_any_number_of_values():
+    routes = Routes(Policy(), lambda scope: scope["number"])
+    for number in range(1, 10 * MAX_CACHED_ROUTES):
+        assert routes.match({"number": number}).policy.interval == number
+        assert len(routes._cached) <= MAX_CACHED_ROUTES
+
+
+@pytest.mark.parametrize("bad", [0, "x", True, -1, [], ZeroDivisionError])
 def test_a_callable_that_fails_costs_only_its_route(backend, caplog, bad):
     def routes(scope):
         if bad is ZeroDivisionError:

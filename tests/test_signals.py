@@ -30,11 +30,11 @@ class Server:
     """Handlers as a server sets them."""
 
     def __init__(self, *numbers):
-        self.numbers, self.heard = numbers, []
+        self.numbers, self.received = numbers, []
         self.found = {number: signal.signal(number, self.handle) for number in numbers}
 
     def handle(self, number, frame):
-        self.heard.append((number, frame is not None))
+        self.received.append((number, frame is not None))
 
     def restore(self):
         for number, handler in self.found.items():
@@ -49,10 +49,10 @@ def test_the_streams_hear_of_it_first_and_then_the_server_does_what_it_would_hav
     server, order = Server(ONE), []
     owner = on_signals(ONE)
     assert signal.getsignal(ONE) == server.handle  # nothing happens before it is used
-    owner(lambda: order.append(list(server.heard)))
+    owner(lambda: order.append(list(server.received)))
     kill(ONE)
     assert order == [[]]
-    assert server.heard == [(ONE, True)]
+    assert server.received == [(ONE, True)]
 
 
 def test_a_second_signal_goes_the_same_way():
@@ -60,7 +60,7 @@ def test_a_second_signal_goes_the_same_way():
     on_signals(ONE, TWO)(lambda: calls.append(1))
     for number in (ONE, ONE, TWO):
         kill(number)
-    assert [number for number, _ in server.heard] == [ONE, ONE, TWO]
+    assert [number for number, _ in server.received] == [ONE, ONE, TWO]
     assert calls == [1, 1, 1]
 
 
@@ -89,7 +89,7 @@ def test_a_callback_that_raises_keeps_nobody_from_hearing(caplog):
     owner(lambda: 1 / 0)
     owner(lambda: calls.append(1))
     kill(ONE)
-    assert (len(server.heard), calls) == (1, [1])
+    assert (len(server.received), calls) == (1, [1])
     assert [record.message for record in caplog.records] == ["an on_shutdown callback raised"]
 
 
@@ -108,23 +108,23 @@ def child(code, number):
 
 def test_a_signal_that_ends_a_process_by_default_still_does():
     code = """
-on_signals(signal.SIGTERM)(lambda: print("told", flush=True))
+on_signals(signal.SIGTERM)(lambda: print("notified", flush=True))
 print("ready", flush=True)
 while True:
     signal.pause()
 """
-    assert child(code, signal.SIGTERM) == (-signal.SIGTERM, "told\n")
+    assert child(code, signal.SIGTERM) == (-signal.SIGTERM, "notified\n")
 
 
 def test_a_signal_that_by_default_ends_nothing_is_heard_again():
     code = """
-told = []
-on_signals(signal.SIGCONT)(lambda: told.append(1))
+notified = []
+on_signals(signal.SIGCONT)(lambda: notified.append(1))
 print("ready", flush=True)
-while not told:
+while not notified:
     signal.pause()
 os.kill(os.getpid(), signal.SIGCONT)
-print(len(told), flush=True)
+print(len(notified), flush=True)
 """
     assert child(code, signal.SIGCONT) == (0, "2\n")
 
@@ -162,7 +162,7 @@ def test_a_real_time_signal_may_be_chosen(monkeypatch, caplog):
     owner = on_signals(number)
     owner(lambda: calls.append(1))
     kill(number)
-    assert (calls, len(server.heard)) == ([1], 1)
+    assert (calls, len(server.received)) == ([1], 1)
     owner.restore()
     server.restore()
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
@@ -202,7 +202,7 @@ def test_owners_in_one_line_may_be_restored_in_any_order(order):
         owner(lambda number=number: calls.append(number))
     owners[order[0]].restore()
     kill(ONE)
-    assert (calls, len(server.heard)) == ([order[1]], 1)
+    assert (calls, len(server.received)) == ([order[1]], 1)
     owners[order[1]].restore()
     assert signal.getsignal(ONE) == server.handle
 
@@ -238,7 +238,7 @@ def serve(backend, app, middleware, *, lifespan=True):
         prepare=app.prepare,
         wrap=lambda app, **_: middleware(app),
     )
-    assert [number for number, _ in server.heard] == [ONE]
+    assert [number for number, _ in server.received] == [ONE]
     server.restore()
     return world
 
@@ -246,13 +246,17 @@ def serve(backend, app, middleware, *, lifespan=True):
 def test_a_signal_ends_the_streams(backend):
     def middleware(app):
         return KeepaliveMiddleware(
-            app, on_shutdown=on_signals(ONE), drain=2, farewell=FAREWELL, observer=facts.append
+            app,
+            on_shutdown=on_signals(ONE),
+            drain=2,
+            farewell=FAREWELL,
+            observer=events.append,
         )
 
-    facts = []
+    events = []
     world = serve(backend, Log(), middleware)
     assert world.timeline == [(0, START), (3, BYE), (3, END)]
-    assert facts[-1].reason is StopReason.SHUTDOWN
+    assert events[-1].reason is StopReason.SHUTDOWN
 
 
 def test_one_owner_serves_one_server_after_the_other(backend):
@@ -281,7 +285,7 @@ def test_one_middleware_serves_one_server_after_the_other(backend):
         server = Server(ONE)
         world = play(backend, [(1, act)], prepare=log.prepare, wrap=wrap)
         server.restore()
-        return world.timeline, len(server.heard)
+        return world.timeline, len(server.received)
 
     async def nothing(scope, receive, send): ...
 
@@ -303,7 +307,7 @@ def test_two_owners_stand_in_one_line_however_often_streams_open():
         for owner in owners:
             owner.watch()
     kill(ONE)
-    assert (sorted(calls), len(server.heard)) == ([0, 1], 1)
+    assert (sorted(calls), len(server.received)) == ([0, 1], 1)
 
 
 def test_a_handler_that_was_put_in_front_is_no_loop():
@@ -320,7 +324,7 @@ def test_a_handler_that_was_put_in_front_is_no_loop():
     for _ in range(3):
         owner.watch()
     kill(ONE)
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
     assert calls.count("wrapper") == 1
 
 
@@ -415,7 +419,7 @@ def test_plain_numbers_will_do_and_count_once():
     server, calls = Server(ONE), []
     on_signals(int(ONE), ONE)(lambda: calls.append(1))
     kill(ONE)
-    assert (len(server.heard), calls) == (1, [1])
+    assert (len(server.received), calls) == (1, [1])
 
 
 def test_restore_takes_only_ones_own_handlers_away():

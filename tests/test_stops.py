@@ -1,4 +1,4 @@
-"""Who may stop the pings, and what is told of it."""
+"""What stops the pings, and what is reported of it."""
 
 import asyncio
 import contextvars
@@ -27,7 +27,7 @@ X = b"data: x\n\n"
 
 def test_completed(backend):
     world = play(backend, [(20, X), (20, END)], scope=http("/p"))
-    assert world.facts == [
+    assert world.events == [
         StreamStarted(path="/p", media_type="text/event-stream", policy=Policy()),
         PingSent(path="/p", count=1, payload=PING),
         StreamEnded(path="/p", reason=StopReason.COMPLETED, pings=1, duration=20,
@@ -329,7 +329,7 @@ def test_a_client_that_leaves_an_app_that_listens(backend):
 
 def test_a_client_that_left_before_the_response_started(backend):
     async def main():
-        facts, sent = [], []
+        events, sent = [], []
 
         async def app(scope, receive, send):
             while (await receive())["type"] != "http.disconnect":
@@ -344,8 +344,8 @@ def test_a_client_that_left_before_the_response_started(backend):
         async def send(message):
             sent.append(message["type"])
 
-        await KeepaliveMiddleware(app, observer=facts.append)(http(), receive, send)
-        return sent, [type(fact) for fact in facts], facts[-1].reason
+        await KeepaliveMiddleware(app, observer=events.append)(http(), receive, send)
+        return sent, [type(event) for event in events], events[-1].reason
 
     sent, kinds, reason = run(backend, main)
     assert sent == ["http.response.start"]
@@ -455,7 +455,7 @@ def traceback_of(error):
 
 def test_a_cancellation_passes(backend):
     async def main():
-        facts = []
+        events = []
 
         async def app(scope, receive, send):
             await send(start())
@@ -463,11 +463,11 @@ def test_a_cancellation_passes(backend):
 
         async def send(message): ...
 
-        app = KeepaliveMiddleware(app, observer=facts.append)
+        app = KeepaliveMiddleware(app, observer=events.append)
         with anyio.move_on_after(20) as scope:
             await app(http(), anyio.sleep_forever, send)
         assert scope.cancelled_caught
-        return facts[-1]
+        return events[-1]
 
     ended = run(backend, main)
     assert (ended.reason, ended.duration) == (StopReason.APP_FAILED, 20)
@@ -519,7 +519,7 @@ def test_a_ping_that_outlasts_its_stream_is_no_fact_any_more(backend):
         world.leave_at = 25
 
     world = play(backend, [(50, END)], prepare=prepare)
-    assert [type(fact) for fact in world.facts] == [StreamStarted, StreamEnded]
+    assert [type(event) for event in world.events] == [StreamStarted, StreamEnded]
     assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [])
 
 
@@ -531,7 +531,7 @@ def test_an_inline_ping_that_outlasts_its_stream_is_no_fact_either(backend):
         world.leave_at = 25
 
     world = play(backend, [(1, b"data: x\n"), (20, b"\n"), (50, END)], prepare=prepare)
-    assert [type(fact) for fact in world.facts] == [StreamStarted, StreamEnded]
+    assert [type(event) for event in world.events] == [StreamStarted, StreamEnded]
     assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [40])
 
 
@@ -557,7 +557,7 @@ def test_a_ping_in_flight_at_an_abort_is_counted(backend):
 # the app's own view
 
 
-def test_an_app_is_told_as_soon_as_its_stream_stops(backend):
+def test_an_apps_signal_is_aborted_as_soon_as_its_stream_stops(backend):
     controller, seen = AbortController(), []
 
     async def listen(scope, receive, send):
@@ -592,23 +592,23 @@ def test_an_app_may_abort_before_its_response_starts(backend):
     assert (world.pings, world.ended.reason) == ([], StopReason.ABORTED)
 
 
-def test_an_abort_before_the_response_starts_is_told_as_that_starts(backend):
-    told = []
+def test_an_abort_before_the_response_starts_is_reported_as_that_starts(backend):
+    reasons = []
 
     def wrap(app, **options):
         async def hasty(scope, receive, send):
             mine = stream(scope)
-            mine.signal.add_callback(lambda: told.append(mine.signal.reason))
+            mine.signal.add_callback(lambda: reasons.append(mine.signal.reason))
             mine.abort()
             mine.abort()
-            assert told == []
+            assert reasons == []
             await app(scope, receive, send)
 
         return KeepaliveMiddleware(hasty, **options)
 
     world = play(backend, [(50, END)], wrap=wrap)
     assert (world.pings, world.ended.reason) == ([], StopReason.ABORTED)
-    assert (world.ended.duration, told) == (50, [StopReason.ABORTED])
+    assert (world.ended.duration, reasons) == (50, [StopReason.ABORTED])
 
 
 def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
@@ -618,7 +618,7 @@ def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
         streams.append(stream(scope))
         streams[0].abort()
 
-    assert play(backend, [(0, abort), (50, END)], head=start([])).facts == []
+    assert play(backend, [(0, abort), (50, END)], head=start([])).events == []
     assert streams[0].signal.reason is StopReason.ABORTED
 
 
@@ -630,7 +630,7 @@ def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
         assert stream(scope).pings == 0
 
     world = play(backend, [(0, look), (50, END)], head=start([]))
-    assert world.facts == []
+    assert world.events == []
     assert signals[0].reason is StopReason.COMPLETED
 
 
@@ -687,11 +687,11 @@ def test_a_signal_asked_for_after_the_stop_is_aborted(backend):
     assert reasons == [StopReason.ABORTED]
 
 
-# facts
+# events
 
 
 def test_an_observer_that_raises_is_logged_and_harms_nothing(backend, caplog):
-    def broken(fact):
+    def broken(event):
         raise ZeroDivisionError
 
     world = play(backend, [(20, END)], observer=broken, scope=http("/p"))
@@ -710,8 +710,8 @@ def test_the_observer_is_called_in_the_requests_own_context(backend):
 
         return outer
 
-    def observer(fact):
-        seen.append((type(fact), variable.get()))
+    def observer(event):
+        seen.append((type(event), variable.get()))
 
     controller = AbortController()
     play(
@@ -756,7 +756,7 @@ def test_no_record_where_nobody_listens(backend, caplog):
 
 def test_a_coroutine_that_is_thrown_away_leaves_nothing():
     """As a loop does that is closed with its tasks undone."""
-    facts = []
+    events = []
 
     async def app(scope, receive, send):
         await send(start())
@@ -765,11 +765,11 @@ def test_a_coroutine_that_is_thrown_away_leaves_nothing():
     async def send(message): ...
 
     async def main():
-        call = KeepaliveMiddleware(app, observer=facts.append)(http(), None, send)
+        call = KeepaliveMiddleware(app, observer=events.append)(http(), None, send)
         call.send(None)
         call.close()
 
     asyncio.run(main())
     gc.collect()
-    assert [type(fact) for fact in facts] == [StreamStarted, StreamEnded]
-    assert type(facts[-1].error) is GeneratorExit
+    assert [type(event) for event in events] == [StreamStarted, StreamEnded]
+    assert type(events[-1].error) is GeneratorExit

@@ -109,7 +109,7 @@ def test_an_app_that_needs_a_while_to_clean_up_is_waited_for(serve):
     assert cleaned == [True]
 
 
-def test_the_request_is_as_told(serve):
+def test_the_request_is_as_given(serve):
     seen = {}
 
     async def app(scope, receive, send):

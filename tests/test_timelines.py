@@ -6,7 +6,7 @@ import sys
 
 import anyio
 import pytest
-from harness import END, PING, START, body, heart_size, http, play, run, settle, start
+from harness import END, PING, START, body, http, play, run, scheduled_streams, settle, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
 
@@ -62,7 +62,7 @@ def test_data_that_comes_some_turns_of_the_loop_later_meets_one_ping_at_most(
             await anyio.lowlevel.checkpoint()
         await send(body(X + ending))
 
-    # An empty body shortly before, so that the app's timer was set after the heart's.
+    # An empty body shortly before, so that the app's timer was set after the scheduler's.
     steps = [(at - 1, b""), (at, late), (at + 14, b"\n\n"), (at + 25, END)]
     world = play(backend, steps)
     assert [entry for entry in world.timeline if entry[0] == at] in (
@@ -520,7 +520,7 @@ def test_a_loop_whose_tasks_begin_eagerly(leaves):
 
         await KeepaliveMiddleware(app_until(61))(http(), receive, send)
         await asyncio.sleep(1)
-        return times, heart_size()
+        return times, scheduled_streams()
 
     pings = [when for when in (15, 31, 46, 61) if when < min(leaves, 61)]
     assert run("asyncio", main) == (pings, 0)

@@ -33,7 +33,7 @@ from keepalive import (
 )
 from keepalive.testing import timeline
 
-Fact = StreamStarted | PingSent | StreamEnded
+StreamEvent = StreamStarted | PingSent | StreamEnded
 
 
 async def raw_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,8 +54,8 @@ class AppClass:
 # Pings.
 
 assert_type(Ping.event(), Ping)
-assert_type(Ping.event("beat", "now"), Ping)
-assert_type(Ping.event(name="beat", data=lambda: "now"), Ping)
+assert_type(Ping.event("tick", "now"), Ping)
+assert_type(Ping.event(name="tick", data=lambda: "now"), Ping)
 assert_type(Ping.comment(), Ping)
 assert_type(Ping.comment(lambda: "now"), Ping)
 assert_type(Ping.blank_line(), Ping)
@@ -169,7 +169,7 @@ Middleware(KeepaliveMiddleware, headers=1)  # type: ignore[arg-type] # pyright: 
 
 
 def policy_for(scope: Scope) -> Policy | float | None:
-    """Choose a policy, an interval, or hands off."""
+    """Choose a policy, an interval, or exclusion."""
     return Policy() if scope["path"] == "/a" else 5.0
 
 
@@ -230,11 +230,11 @@ class Owner:
     """Whoever shuts the process down."""
 
     def on_shutdown(self, callback: Callable[[], None]) -> int:
-        """Take a callback; return something that nobody wants."""
+        """Accept a callback; return something that nobody wants."""
         return id(callback)
 
     def on_exit(self, callback: Callable[[], object]) -> None:
-        """Take any callback."""
+        """Accept any callback."""
 
 
 def on_signal(callback: Callable[[], None]) -> None:
@@ -271,8 +271,8 @@ KeepaliveMiddleware(raw_app, on_shutdown=callbacks)  # type: ignore[arg-type] # 
 # Observers.
 
 
-def watch(event: Fact) -> None:
-    """See facts."""
+def watch(event: StreamEvent) -> None:
+    """See events."""
     match event:
         case StreamStarted():
             assert_type(event.path, str)
@@ -289,41 +289,41 @@ def watch(event: Fact) -> None:
             assert_type(event.error, BaseException | None)
 
 
-def watch_anything(fact: object) -> str:
+def watch_anything(event: object) -> str:
     """See anything, under another name, and return something that nobody wants."""
-    return repr(fact)
+    return repr(event)
 
 
 def watch_pings(event: PingSent) -> None:
-    """See pings alone: no observer, for it is given the other facts too."""
+    """See pings alone: no observer, for it is given the other events too."""
 
 
 class Watcher:
     """An observer that is an object, or has one for a method."""
 
-    def __call__(self, event: Fact) -> None:
-        """See facts."""
+    def __call__(self, event: StreamEvent) -> None:
+        """See events."""
 
-    def watch(self, event: Fact, /) -> None:
-        """See facts."""
+    def watch(self, event: StreamEvent, /) -> None:
+        """See events."""
 
 
-facts: list[Fact] = []
+events: list[StreamEvent] = []
 
-observers: list[Observer] = [watch, watch_anything, Watcher(), Watcher().watch, facts.append]
+observers: list[Observer] = [watch, watch_anything, Watcher(), Watcher().watch, events.append]
 KeepaliveMiddleware(raw_app, observer=None)
 KeepaliveMiddleware(raw_app, observer=watch)
 KeepaliveMiddleware(raw_app, observer=watch_anything)
 KeepaliveMiddleware(raw_app, observer=Watcher())
 KeepaliveMiddleware(raw_app, observer=Watcher().watch)
-KeepaliveMiddleware(raw_app, observer=facts.append)
+KeepaliveMiddleware(raw_app, observer=events.append)
 KeepaliveMiddleware(raw_app, observer=lambda event: print(event.path))
 KeepaliveMiddleware(raw_app, observer=print)
 
 KeepaliveMiddleware(raw_app, observer=watch_pings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, observer=lambda event: event.count)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownLambdaType, reportUnknownMemberType]
 KeepaliveMiddleware(raw_app, observer=Watcher)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-KeepaliveMiddleware(raw_app, observer=facts)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+KeepaliveMiddleware(raw_app, observer=events)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 reason: StopReason = StreamEnded(
     path="/", reason=StopReason.SHUTDOWN, pings=0, duration=0.0, bytes_sent=0

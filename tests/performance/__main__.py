@@ -1,7 +1,4 @@
-"""All benchmarks in one run: `python tests/performance [quick] [--out FILE]`.
-
-Law: runs the parts one after the other, prints their tables, keeps their numbers.
-"""
+"""All benchmarks in one run: `python tests/performance [quick] [--out FILE]`."""
 
 import argparse
 import json

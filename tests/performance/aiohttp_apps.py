@@ -1,6 +1,6 @@
 """The same streams in aiohttp, without pings and with those of aiohttp-sse.
 
-Law: one app of each way to ping, as its users would write it. Knows no server's options.
+One app for each way to ping, as its users would write it.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ async def plain(_: web.Request) -> web.Response:
 
 
 async def cpu(_: web.Request) -> web.Response:
-    """Tell the CPU time used so far."""
+    """Send the CPU time used so far."""
     return web.json_response(footprint.cpu())
 
 
 async def memory(_: web.Request) -> web.Response:
-    """Tell the memory in use."""
+    """Send the memory in use."""
     return web.json_response(footprint.memory())
 
 

@@ -1,6 +1,6 @@
 """What was measured, beside what was asked for.
 
-Law: numbers in, a table out. Measures nothing, and leaves out nothing that is not met.
+Nothing that is not met is left out.
 """
 
 import statistics
@@ -70,7 +70,7 @@ def busy(found: list[Found]) -> list[Line]:
 def idle(found: list[Found]) -> list[Line]:
     """Return what an idle stream and a ping take."""
     of = {(row["name"], row["streams"]): row for row in found}
-    names = ("forward only", "asgi-keepalive", "asgi-keepalive, deaf app")
+    names = ("forward only", "asgi-keepalive", "asgi-keepalive, non-listening app")
     names += ("Starlette + asgi-keepalive",)
     made: list[Line] = []
     for (name, streams), row in of.items():
@@ -88,7 +88,7 @@ def idle(found: list[Found]) -> list[Line]:
 
 
 def late(found: list[Found]) -> list[Line]:
-    """Return how long beats held the loop, and how late pings were."""
+    """Return how long rounds of pings held the loop, and how late pings were."""
     made: list[Line] = []
     for row in found:
         if row["name"] == "asgi-keepalive":

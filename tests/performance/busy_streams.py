@@ -1,6 +1,6 @@
 """One busy stream on a real server: events per second, and CPU time of an event.
 
-Law: measures all rows in turn, in every round. Renders nothing.
+All rows are measured in turn, in every round.
 """
 
 from collections.abc import Sequence

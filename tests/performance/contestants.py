@@ -1,7 +1,5 @@
 """The servers that are compared, one in a process: `python contestants.py NAME PORT INTERVAL`.
 
-Law: which name serves which app, on which server. Knows nothing of how it is measured.
-
 The port is the first line printed, as soon as connections are accepted; 0 lets the system
 choose one. It serves until it is killed: no stream is waited for.
 """

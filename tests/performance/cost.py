@@ -1,6 +1,6 @@
 """What a response costs in-process: with no server, no socket and no framework.
 
-Law: calls ASGI apps by hand and times them. Knows no contestant but those that wrap an app.
+It calls ASGI apps directly and measures their time.
 
 Each number is the best of several rounds; the rounds of all contestants are interleaved, so
 that a slow minute of the machine is slow for each of them.

@@ -1,6 +1,6 @@
 """Counts what a piece of work does: instructions, tasks, timers, blocks of memory.
 
-Law: counts, and never looks at a clock. What is counted once is counted again the next time.
+It never looks at a clock: what is counted once is counted again the next time.
 """
 
 import asyncio

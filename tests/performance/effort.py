@@ -1,7 +1,4 @@
-"""How much is measured: enough for numbers to keep, or just enough to see that all works.
-
-Law: numbers of rounds, streams and seconds. Knows nothing of what is measured with them.
-"""
+"""How much is measured: enough for numbers to keep, or just enough to see that all works."""
 
 from typing import Final, NamedTuple
 
@@ -26,7 +23,7 @@ class Effort(NamedTuple):
     herd: int
     """How many streams fall due at once."""
     scale: tuple[int, ...]
-    """How many streams one heart holds."""
+    """How many streams one scheduler holds."""
 
 
 FULL: Final = Effort(

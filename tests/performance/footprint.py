@@ -1,7 +1,4 @@
-"""What the running process has used: CPU time and memory.
-
-Law: reads the process's own numbers. Knows nothing of what it serves.
-"""
+"""What the running process has used: CPU time and memory."""
 
 import gc
 import time

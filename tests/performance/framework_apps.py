@@ -1,6 +1,6 @@
 """The same streams, in frameworks: without pings, with a framework's own, and with ours.
 
-Law: one app of each framework and way to ping, as its users would write it. Knows no server.
+One app for each framework and way to ping, as its users would write it.
 
 Each function imports its own framework, so that a process holds no other.
 """

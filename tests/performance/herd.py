@@ -1,6 +1,6 @@
 """A server whose streams fall due when we say, and which notes when their pings really come.
 
-Law: times pings, and the turns of the loop. Serves until it is killed.
+It serves until it is killed.
 
     python herd.py NAME LOOP PHASES STREAMS INTERVAL
 
@@ -57,7 +57,7 @@ class Notes:
         self.longest_s = max(self.longest_s, now - before)
         asyncio.get_running_loop().call_soon(self.turn, now)
 
-    def told(self) -> dict[str, float]:
+    def report(self) -> dict[str, float]:
         """Return what was noted, in milliseconds, and begin anew."""
         ranked = sorted(self.late_s) or [0.0]
         at = {"earliest": 0.0, "p50": 0.5, "p99": 0.99, "latest": 1.0}
@@ -106,12 +106,12 @@ def a_task_each(app: App, grid: Grid) -> App:
     return middleware
 
 
-def one_walk(app: App, grid: Grid) -> App:
+def one_task(app: App, grid: Grid) -> App:
     """Return the app in a middleware that has one task, which sends to one after the other."""
     sends: dict[Any, None] = {}
-    walks: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
-    async def walk(due: float) -> None:
+    async def send_all(due: float) -> None:
         while True:
             await asyncio.sleep(due - time.monotonic())
             for send in list(sends):
@@ -119,8 +119,8 @@ def one_walk(app: App, grid: Grid) -> App:
             due += grid.interval
 
     async def middleware(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if not walks:
-            walks.append(asyncio.create_task(walk(scope["due"])))
+        if not tasks:
+            tasks.append(asyncio.create_task(send_all(scope["due"])))
         sends[send] = None
         await app(scope, receive, send)
         del sends[send]
@@ -131,7 +131,7 @@ def one_walk(app: App, grid: Grid) -> App:
 CONTESTANTS: Final[dict[str, Callable[[App, Grid], App]]] = {
     "asgi-keepalive": ours,
     "a task for each stream": a_task_each,
-    "one task for all": one_walk,
+    "one task for all": one_task,
 }
 
 
@@ -154,7 +154,7 @@ def application(wrap: Callable[[App, Grid], App], grid: Grid) -> App:
             await answer(send, b"application/json", b"{}")
             return
         if scope["path"] == "/found":
-            await answer(send, b"application/json", json.dumps(notes.told()).encode())
+            await answer(send, b"application/json", json.dumps(notes.report()).encode())
             return
         due = scope["due"] = grid.due(next(numbers) % grid.streams)
 

@@ -1,7 +1,4 @@
-"""Idle streams on a real server: the memory that each takes, and the CPU time of a ping.
-
-Law: measures one contestant with one number of streams. Knows no other.
-"""
+"""Idle streams on a real server: the memory that each takes, and the CPU time of a ping."""
 
 import statistics
 import time
@@ -28,7 +25,7 @@ class Subject(NamedTuple):
 
 
 def warm(ask: Ask, subject: Subject) -> None:
-    """Have a server serve a few streams."""
+    """Serve a few streams."""
     few = max(1, round(subject.streams * WARMING))
     ask("open", path=subject.path, streams=few, over_s=0)
     ask("close")

@@ -1,6 +1,6 @@
 """How late pings are, and how long they hold the loop, on a real server with many streams.
 
-Law: runs the scenes, each in processes of its own. Knows of a scene only its name.
+Each scenario runs in processes of its own.
 """
 
 import sys
@@ -10,7 +10,7 @@ from effort import Effort
 from processes import HERE, client_of, serving
 from tables import table
 
-BEATS: Final = 3
+ROUNDS: Final = 3
 """How often each stream is pinged while pings are timed."""
 
 
@@ -48,7 +48,7 @@ def measure_one(scene: Scene, streams: int) -> dict[str, Any]:
         server.fetch("/settle")
         ask("wait", pings=2 * streams)
         server.fetch("/found")
-        ask("wait", pings=BEATS * streams)
+        ask("wait", pings=ROUNDS * streams)
         found = server.fetch("/found")
     return {**scene._asdict(), "streams": streams, "interval_s": interval, **found}
 

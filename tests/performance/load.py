@@ -1,7 +1,7 @@
 """The client, in a process of its own: `python load.py PORT`; orders and answers are JSON.
 
-Law: opens streams to one server, reads and counts. Knows no contestant, and of what it reads
-only two markers: that of an event and that of a ping.
+It opens streams to one server, reads and counts. In what it reads it looks for two markers
+only: that of an event and that of a ping.
 
 Orders, one a line:
     {"do": "open", "path": "/idle", "streams": 1000, "over_s": 1.0}
@@ -179,7 +179,7 @@ READERS: Final = {"waiting": waiting, "napping": napping}
 
 
 def main() -> None:
-    """Take orders until there are no more."""
+    """Carry out orders until there are no more."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     crowd = Crowd(int(sys.argv[1]))

@@ -1,7 +1,5 @@
 """Puts the tables of a results file into a page: `python tests/performance/pages.py`.
 
-Law: text and numbers in, text out. Measures nothing.
-
 A page marks the place of a table, or of a part's tables, by the part's name:
 
     <!-- results: cost -->

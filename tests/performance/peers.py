@@ -1,6 +1,6 @@
 """What an event costs in-process in frameworks: without pings, with their own, and with ours.
 
-Law: calls the frameworks' apps by hand and times them. Knows of an app only its name.
+It calls the frameworks' apps directly and measures their time.
 
 The peers are no middlewares: they render the event as well, which a stream of ready-made bytes
 does not, and they add nothing to a response that is no stream. aiohttp-sse is no ASGI app and

@@ -1,6 +1,6 @@
 """Servers and clients in processes of their own.
 
-Law: starts them, talks to them, ends each by its own id. Knows nothing of what is measured.
+Each is ended by its own id.
 """
 
 import json

@@ -1,9 +1,9 @@
 """ASGI apps without a framework, and the two middlewares that ours is measured against.
 
-Law: what is served, identical whatever wraps it. Knows no server and no contestant's name.
+What is served is identical, whatever wraps it.
 
-Paths: `/idle` is silent after one event and listens for the disconnect; `/idle-deaf` is
-silent and never asks `receive`; `/busy?n=N&turn=T` sends N events; `/plain` is no stream;
+Paths: `/idle` is silent after one event and listens for the disconnect; `/idle-non-listening`
+is silent and never calls `receive`; `/busy?n=N&turn=T` sends N events; `/plain` is no stream;
 `/cpu` and `/memory` tell what the process has used.
 """
 
@@ -61,7 +61,7 @@ async def idle(_: dict[str, Any], receive: Receive, send: Send) -> None:
     await until_gone(receive)
 
 
-async def idle_deaf(_: dict[str, Any], __: Receive, send: Send) -> None:
+async def idle_non_listening(_: dict[str, Any], __: Receive, send: Send) -> None:
     """Be silent, and never ask whether the client is there."""
     await first_event(send)
     await for_ever()
@@ -103,18 +103,18 @@ async def plain(_: dict[str, Any], __: Receive, send: Send) -> None:
 
 
 async def cpu(_: dict[str, Any], __: Receive, send: Send) -> None:
-    """Tell the CPU time used so far."""
+    """Send the CPU time used so far."""
     await answer(send, b"application/json", json.dumps(footprint.cpu()).encode())
 
 
 async def memory(_: dict[str, Any], __: Receive, send: Send) -> None:
-    """Tell the memory in use."""
+    """Send the memory in use."""
     await answer(send, b"application/json", json.dumps(footprint.memory()).encode())
 
 
 APPS: Final[dict[str, App]] = {
     "/idle": idle,
-    "/idle-deaf": idle_deaf,
+    "/idle-non-listening": idle_non_listening,
     "/busy": busy,
     "/plain": plain,
     "/cpu": cpu,
@@ -149,9 +149,9 @@ def floor(interval: float) -> App:
     and a ping may fall into anything that the app sends.
     """
     sends: dict[Send, None] = {}
-    walkers: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
-    async def walk() -> None:
+    async def send_all() -> None:
         while True:
             await asyncio.sleep(interval)
             for number, send in enumerate(list(sends), start=1):
@@ -163,8 +163,8 @@ def floor(interval: float) -> App:
         if scope["path"] != "/idle":
             await unwrapped(scope, receive, send)
             return
-        if not walkers:
-            walkers.append(asyncio.create_task(walk()))
+        if not tasks:
+            tasks.append(asyncio.create_task(send_all()))
         await first_event(send)
         sends[send] = None
         await until_gone(receive)

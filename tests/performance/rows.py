@@ -1,7 +1,4 @@
-"""The rows of the tables: who is measured on which path, and whom it is compared with.
-
-Law: names, paths and commands. Measures nothing.
-"""
+"""The rows of the tables: who is measured on which path, and whom it is compared with."""
 
 import hashlib
 import json
@@ -47,7 +44,7 @@ class Row(NamedTuple):
 
 
 def _row(contestant: str, base: str, path: str = "/idle") -> Row:
-    name = contestant if path == "/idle" else f"{contestant}, deaf app"
+    name = contestant if path == "/idle" else f"{contestant}, non-listening app"
     return Row(name, contestant, path, base)
 
 
@@ -56,8 +53,8 @@ ROWS: Final = (
     _row("forward only", "unwrapped"),
     _row("floor", "unwrapped"),
     _row("asgi-keepalive", "unwrapped"),
-    _row("unwrapped", "unwrapped, deaf app", "/idle-deaf"),
-    _row("asgi-keepalive", "unwrapped, deaf app", "/idle-deaf"),
+    _row("unwrapped", "unwrapped, non-listening app", "/idle-non-listening"),
+    _row("asgi-keepalive", "unwrapped, non-listening app", "/idle-non-listening"),
     _row("Starlette", "Starlette"),
     _row("Starlette + asgi-keepalive", "Starlette"),
     _row("sse-starlette", "Starlette"),
@@ -137,6 +134,6 @@ def versions(left_out: dict[str, str]) -> dict[str, Any]:
         package = json.loads((HERE / "hono" / "package.json").read_text(encoding="utf-8"))
         found |= package["dependencies"]
         node = ["node", "--version"]
-        told = subprocess.run(node, capture_output=True, text=True, check=True).stdout
-        found["node"] = told.strip().removeprefix("v")
+        output = subprocess.run(node, capture_output=True, text=True, check=True).stdout
+        found["node"] = output.strip().removeprefix("v")
     return found

@@ -1,6 +1,6 @@
 """How cost grows with the number of streams: in-process, in a process of its own for each.
 
-Law: opens, pings and closes streams by hand, and counts. Knows no server and no socket.
+No server and no socket is involved.
 
 `python scale.py WRAPPER LOOP STREAMS` prints what one process found, as JSON.
 """
@@ -70,14 +70,14 @@ class Crowd:
         await self.app(scope_of_server(), receive, self.send)
 
     async def open(self) -> list[asyncio.Task[None]]:
-        """Have all clients come."""
+        """Open all streams."""
         tasks = [asyncio.create_task(self.one()) for _ in range(self.streams)]
         for _ in range(3):
             await asyncio.sleep(0)
         return tasks
 
     async def close(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Have all clients leave."""
+        """Close all streams."""
         self.leave.set()
         await asyncio.gather(*tasks)
 
@@ -131,8 +131,8 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
 def in_a_process(name: str, loop: str, streams: int) -> dict[str, Any]:
     """Return what one wrapper takes; nothing of another's is in its memory."""
     command = [sys.executable, str(Path(__file__)), name, loop, str(streams)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {"name": name, "loop": loop, "streams": streams, **json.loads(told)}
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {"name": name, "loop": loop, "streams": streams, **json.loads(output)}
 
 
 def tables(found: list[dict[str, Any]]) -> str:

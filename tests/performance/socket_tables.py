@@ -1,7 +1,4 @@
-"""The tables of what `sockets` has found.
-
-Law: numbers in, Markdown out. Measures nothing.
-"""
+"""The tables of what `sockets` has found."""
 
 import statistics
 from typing import Any

@@ -1,8 +1,6 @@
 """What idle and busy streams cost on real servers, ours and others' in one run.
 
-Law: runs the measurements of all rows, and knows of a contestant only its row.
-
-    python tests/performance/sockets.py [quick] [--out FILE]
+python tests/performance/sockets.py [quick] [--out FILE]
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""Tables in Markdown.
-
-Law: rows of text in, text out. Knows nothing of what was measured.
-"""
+"""Tables in Markdown."""
 
 from collections.abc import Sequence
 

@@ -17,7 +17,7 @@ from harness import VirtualLoop
 from scale import Crowd, idle
 
 from keepalive import KeepaliveMiddleware
-from keepalive._heart import BATCH
+from keepalive._scheduler import BATCH
 
 STREAMS = 1000
 
@@ -91,7 +91,7 @@ def for_an_event(middleware):
     return {name: (more[name] - less[name]) / 100 for name in more}
 
 
-def beats(middleware, seconds, between=0.0):
+def ping_rounds(middleware, seconds, between=0.0):
     """Return what a thousand streams ask of the loop in a time, and their pings."""
 
     async def main():
@@ -175,15 +175,15 @@ def test_a_stream_is_no_task_and_sets_no_timer_of_its_own():
 
 
 def test_pings_that_are_due_together_share_tasks_and_timers():
-    counts, pings = beats(KeepaliveMiddleware, 150)
+    counts, pings = ping_rounds(KeepaliveMiddleware, 150)
     assert pings == 10 * STREAMS
     assert counts["tasks"] <= 10 * (STREAMS / BATCH + 1)
-    assert counts["timers"] <= 11  # a beat's, and the test's own
+    assert counts["timers"] <= 11  # a round's, and the test's own
     assert counts["callbacks"] <= 10 * (3 * STREAMS / BATCH + 10)
 
 
 def test_pings_that_are_spread_over_the_interval_share_wake_ups():
-    counts, pings = beats(KeepaliveMiddleware, 150, between=0.015)
+    counts, pings = ping_rounds(KeepaliveMiddleware, 150, between=0.015)
     assert pings == pytest.approx(10 * STREAMS, rel=0.01)
     assert counts["timers"] <= 10 * 52
 
@@ -200,7 +200,7 @@ def test_the_guard_sees_waste():
     assert for_a_plain_response(Wasteful)["calls"] > 2
     assert for_an_event(Wasteful)["calls"] >= 1
     assert blocks_kept_for_an_event(Wasteful) >= 1
-    counts, pings = beats(Wasteful, 150)
+    counts, pings = ping_rounds(Wasteful, 150)
     assert pings == 10 * STREAMS
     assert counts["timers"] >= 10 * STREAMS
     forward = bytes_for_an_idle_stream(ForwardOnly)

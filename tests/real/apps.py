@@ -28,7 +28,7 @@ from keepalive import (
     StreamStarted,
     stream,
 )
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL = 0.1
 PATIENCE = 15.0
@@ -137,7 +137,7 @@ async def say(send: Send, body: bytes, *, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+async def non_listening(scope: Scope, receive: Receive, send: Send) -> None:
     """Never call `receive`; go on until the stream's own signal says that nobody listens."""
     await start(send)
     await say(send, b"data: hello\n\n")
@@ -181,7 +181,7 @@ async def owned(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the raw apps and, for the rest, FastAPI's."""
-    raw = {"deaf": deaf, "echo": echo, "owned": owned}
+    raw = {"non_listening": non_listening, "echo": echo, "owned": owned}
     name = scope["path"].split("/")[1] if scope["type"] == "http" else ""
     await raw.get(name, api)(scope, receive, send)
 

@@ -1,13 +1,10 @@
-"""Pings as the package must not send them, to see that the tests' checks see them.
-
-Law: one middleware, on asyncio and on trio. Knows no boundary.
-"""
+"""Pings as the package must not send them, to see that the tests' checks see them."""
 
 import anyio
 from real.ending_app import say
 
 from keepalive import Ping
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 
 def blindly_pinged(app: ASGIApp, interval: float) -> ASGIApp:

@@ -1,7 +1,5 @@
 """What the tests find of other projects' parts, as tables in the documentation.
 
-Law: words into files, and back. Starts nothing and judges nothing.
-
 A book is a file of `docs/compatibility/`, with tables; a table has a row for each part tried,
 a row has cells, and each cell belongs to one test. A test holds what it has found against its
 cell. To publish what is found instead: `python tests/real/publish.py`.

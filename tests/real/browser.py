@@ -1,7 +1,7 @@
 """Debian's Chromium, without a window: pages of it that tests look into.
 
-Law: one browser, driven by Playwright in a thread of its own, so that no event loop is left
-running in the thread of the tests. Knows no server and no stream.
+Playwright drives it in a thread of its own, so that no event loop is left running in the
+thread of the tests.
 
 Playwright is imported by the browser that starts, not with this module: it may be missing.
 """

@@ -6,8 +6,6 @@ what it begins with. Below `/blind` the pings come on a timer, whatever the app 
 
 `/page` has nothing but functions for the tests; `/facts/{token}` tells of a stream's
 connections, `/open/{token}` opens its gate, `/stop/{token}` aborts its signal.
-
-Law: an app for a server. Knows no browser, and judges nothing.
 """
 
 import asyncio
@@ -29,7 +27,7 @@ from keepalive import (
     Policy,
     stream,
 )
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 EVENTS = (
     b"id: 1\ndata: one\n\n",
@@ -67,7 +65,7 @@ def newline(scope: Scope) -> bytes:
     return b"\r\n" if "/crlf/" in scope["path"] else b"\n"
 
 
-async def told(scope: Scope) -> AsyncIterator[bytes]:
+async def paced(scope: Scope) -> AsyncIterator[bytes]:
     """Be silent before, between and behind the events, and inside one that comes in pieces."""
     for event in EVENTS:
         await lull(scope)
@@ -104,7 +102,7 @@ async def quiet(scope: Scope) -> AsyncIterator[bytes]:
     yield b"data: behind\n\n"
 
 
-KINDS = {kind.__name__: kind for kind in (told, ends, gated, endless, quiet)}
+KINDS = {kind.__name__: kind for kind in (paced, ends, gated, endless, quiet)}
 COMES_BACK = {"ends", "endless"}
 
 
@@ -169,7 +167,7 @@ def blindly_pinged(app: ASGIApp) -> ASGIApp:
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         ping = PINGS[scope["path"].split("/")[2]].payload
 
-        async def beat() -> None:
+        async def tick() -> None:
             while True:
                 await asyncio.sleep(INTERVAL)
                 await say(send, ping.replace(b"\n", newline(scope)))
@@ -179,7 +177,7 @@ def blindly_pinged(app: ASGIApp) -> ASGIApp:
                 task.cancel()
             await send(message)
 
-        task = asyncio.create_task(beat())
+        task = asyncio.create_task(tick())
         with contextlib.suppress(asyncio.CancelledError):
             await app(scope, receive, sending)
 

@@ -27,8 +27,8 @@ from keepalive import (
     on_signals,
     stream,
 )
-from keepalive._heart import _HEART
-from keepalive._stream import Stream
+from keepalive._responder import Responder
+from keepalive._scheduler import _SCHEDULER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -121,7 +121,7 @@ async def chunks(call: Call) -> None:
         await asyncio.sleep(random.uniform(0, 2 * INTERVAL))
 
 
-async def deaf(call: Call) -> None:
+async def non_listening(call: Call) -> None:
     """Never call `receive`, and send little."""
     while not call.left:
         await call.say(call.next())
@@ -129,7 +129,7 @@ async def deaf(call: Call) -> None:
 
 
 async def stubborn(call: Call) -> None:
-    """Take no notice of the end; only its cancellation helps."""
+    """Ignore the end; only cancellation stops it."""
     await call.say(call.next())
     while not call.left:
         await asyncio.sleep(INTERVAL)
@@ -156,7 +156,7 @@ async def raising(call: Call) -> None:
 
 KINDS: Final = {
     kind.__name__: kind
-    for kind in (feed, flood, silent, chunks, deaf, stubborn, short, raising)
+    for kind in (feed, flood, silent, chunks, non_listening, stubborn, short, raising)
 }
 
 
@@ -172,15 +172,15 @@ def count(fact: object) -> None:
 def left() -> dict[str, Any]:
     """Return what the process holds."""
     gc.collect()
-    reference = _HEART.get(None)
-    heart = reference() if reference is not None else None
+    reference = _SCHEDULER.get(None)
+    scheduler = reference() if reference is not None else None
     objects = gc.get_objects()
     return {
         "counts": counts,
         "open": counts["started"] - counts["ended"],
-        "waited for": len(app._calls._drains),
-        "heart": 0 if heart is None else len(heart),
-        "streams": sum(isinstance(one, Stream) for one in objects),  # this request's, one
+        "waited for": len(app._config.in_flight._drains),
+        "scheduler": 0 if scheduler is None else len(scheduler),
+        "streams": sum(isinstance(one, Responder) for one in objects),  # this request's, one
         "timers": len(getattr(asyncio.get_running_loop(), "_scheduled", ())),
         "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),
         "objects": len(objects),

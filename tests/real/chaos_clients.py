@@ -1,7 +1,7 @@
 """The clients of the chaos test: they come, read well, badly or not at all, leave, come again.
 
-Law: raw sockets. Believes nothing: what is received is decoded by the letter of HTTP's chunked
-coding, and every event must be one of the app's, whole and in its turn, a ping or a farewell.
+They use raw sockets. What is received is decoded strictly by HTTP's chunked coding, and every
+event must be one of the app's, complete and in order, a ping or a farewell.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Events:
         self._over = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the body."""
+        """Read bytes of the body."""
         self._rest += data
         while (at := self._rest.find(b"\n\n")) >= 0:
             frame = bytes(self._rest[: at + 2])
@@ -90,7 +90,7 @@ class Response:
         self.complete = False
 
     def feed(self, data: bytes) -> None:
-        """Take what was received."""
+        """Process what was received."""
         self.begun = True
         self._rest += data
         while self._step():
@@ -158,7 +158,7 @@ class Place:
         self._open.set()
 
     def close(self) -> None:
-        """Say that it is about to be told to stop."""
+        """Record that it is about to be stopped."""
         self._open.clear()
         self._closing.set()
 
@@ -172,7 +172,7 @@ class Place:
         await self._open.wait()
 
     async def dawdle(self, seconds: float) -> None:
-        """Let time pass. Not while a server is being stopped.
+        """Wait. Not while a server is being stopped.
 
         uvicorn waits until its clients have read all that was written to them; how long a
         server takes to go would be theirs to say.
@@ -239,7 +239,7 @@ class Client:
     def _judge(self, life: int, begun: bool, habit: str, kind: str, how: str) -> None:
         """See whether a stream may have ended so, without its last chunk."""
         if begun:
-            # Who doesn't read can't be told of an end either.
+            # A client that doesn't read doesn't get the end either.
             fine = kind in ("raising", FLOOD)
         else:
             fine = self._place.closing or self._place.life != life

@@ -1,7 +1,4 @@
-"""What is held of every client, whatever it is written in.
-
-Law: plain checks of readings, for the tests of clients in Python and in Node.js.
-"""
+"""What is held of every client, whatever it is written in."""
 
 import json
 

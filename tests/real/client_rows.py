@@ -1,7 +1,4 @@
-"""The clients that pings are tried with, and what is promised of them.
-
-Law: rows of tables. Starts nothing.
-"""
+"""The clients that pings are tried with, and what is promised of them."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -87,7 +87,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def facts(self, path: str) -> list[dict[str, object]]:
-        """Return what the observer was told of one path."""
+        """Return the events that the observer got of one path."""
         lines = self._facts.read_text().splitlines() if self._facts.exists() else []
         return [fact for fact in map(json.loads, lines) if fact["path"] == path]
 
@@ -202,7 +202,7 @@ def token() -> str:
 
 
 def split_pings(body: bytes, ping: bytes = PING) -> tuple[bytes, int]:
-    """Take the pings that stand between events out of a body; return the rest, and how many.
+    """Remove the pings between events from a body; return the rest, and how many.
 
     A ping anywhere else stays in. Line endings may be LF or CRLF.
     """

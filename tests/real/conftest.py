@@ -1,7 +1,7 @@
 """What the tests share, each started when it is first needed: a uvicorn for each pair of HTTP
 parser and event loop, and a browser.
 
-Law: fixtures. Each ends what it has started, and looks into the log. Judges no stream.
+Each fixture ends what it has started, and checks the log.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a test that takes too long end as others do: what it has started is then stopped."""
+    """End a test that takes too long as others do: what it has started is then stopped."""
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(method="signal"))

@@ -1,7 +1,4 @@
-"""The demo of the documentation, in a browser: what its page shows to a test, and its picture.
-
-Law: starts what is asked for, and reads the page. Judges nothing.
-"""
+"""The demo of the documentation in a browser: what its page shows, and its picture."""
 
 import re
 import struct
@@ -184,7 +181,7 @@ class Stage:
 
     @contextmanager
     def alone(self, name: str) -> Iterator["Stage"]:
-        """Have a server that can be shut down without harm to the other scenarios."""
+        """Serve on a server that can be shut down without affecting the other scenarios."""
         with serve(self.folder / name) as server:
             yield Stage(self.browser, server, self.folder)
 

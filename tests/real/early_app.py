@@ -2,8 +2,6 @@
 
 The first segment of a path names the variant, the last what is served. Where it is not plain,
 the app does not start its response before it has been pinged a few times.
-
-Law: an app for a server. Knows no client.
 """
 
 import json
@@ -12,7 +10,7 @@ from typing import Final
 import anyio
 
 from keepalive import KeepaliveMiddleware, Ping, Policy, stream
-from keepalive._asgi import ASGIApp, Receive, Scope, Send
+from keepalive._types import ASGIApp, Receive, Scope, Send
 
 START_AFTER: Final = 0.1
 INTERVAL: Final = 0.1

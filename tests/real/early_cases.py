@@ -1,6 +1,6 @@
 """What every server is tried with where the middleware starts responses in their apps' place.
 
-Law: as in `stream_cases`: asserts what must hold, and says what was found in a word.
+As in `stream_cases`, each asserts what must hold, and returns what it has found in a word.
 """
 
 import json
@@ -14,7 +14,7 @@ YES: Final = "yes"
 
 
 def started_early(server: Serving) -> str:
-    """A late answer goes on behind the pings; a late refusal is told; both end properly."""
+    """A late answer follows the pings; a late refusal is reported; both end properly."""
     assert server.whole(f"/plain/late/{new_key()}") == HELLO + GOODBYE
     path = f"/late/{new_key()}"
     body = server.whole(f"/tardy{path}")
@@ -23,15 +23,15 @@ def started_early(server: Serving) -> str:
     assert pings >= 2
     assert rest == HELLO + GOODBYE
     path = f"/refused/{new_key()}"
-    told, pings = split_pings(server.whole(f"/tardy{path}"))
+    rest, pings = split_pings(server.whole(f"/tardy{path}"))
     assert pings >= 2
-    head, _, data = told.partition(b"\ndata: ")
+    head, _, data = rest.partition(b"\ndata: ")
     assert head == b"event: error"
     assert json.loads(data) == {
         "status": 503,
         "media_type": "application/json",
         "body": REFUSAL.decode(),
     }
-    (ended,) = server.wait_until_told("ended", path)
+    (ended,) = server.wait_until_noted("ended", path)
     assert ended["reason"] == "completed"
     return YES

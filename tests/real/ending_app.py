@@ -46,7 +46,7 @@ def note(what: str, **facts: object) -> None:
 
 
 async def clean_up() -> None:
-    """Take a moment. trio asks for a shield round what a cancelled task awaits."""
+    """Wait a moment. trio asks for a shield round what a cancelled task awaits."""
     shield = sniffio.current_async_library() == "trio"
     if shield:
         with anyio.CancelScope(shield=True):
@@ -61,7 +61,7 @@ async def say(send: Send, body: bytes, *, more: bool = True) -> None:
 
 
 async def finishing(scope: Message, send: Send) -> None:
-    """Hear of the shutdown, and end in good time."""
+    """End as soon as the shutdown is reported."""
     await say(send, b"data: hello\n\n")
     await stream(scope).signal.wait()
     note("heard", path=scope["path"])

@@ -1,7 +1,7 @@
 """Clients that tell how a stream ended: properly, cut off, reset, or not at all.
 
-Law: sockets and bytes; each stream is read by a thread of its own. HTTP/2 is spoken by hand,
-with prior knowledge, since libraries read nothing that follows a GOAWAY.
+Each stream is read by a thread of its own. HTTP/2 is spoken by hand, with prior knowledge,
+since libraries read nothing that follows a GOAWAY.
 """
 
 import http.client

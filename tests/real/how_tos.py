@@ -1,7 +1,5 @@
 """The pages of `docs/how-to`: the programs that they have, saved and served as they say.
 
-Law: reads pages and starts what they tell to start. Judges nothing.
-
 What a page waits for would take its time, so that a test changes the lengths of silences, and
 nothing else.
 """
@@ -29,7 +27,7 @@ PORT: Final = {
     "granian": ("--port", "{port}"),
     "hypercorn": ("--bind", "127.0.0.1:{port}"),
 }
-"""How a server is told its port; they all listen on this machine alone by default."""
+"""The arguments that set a server's port; they all listen on this machine alone by default."""
 
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -99,8 +97,8 @@ def on_port(words: list[str]) -> Callable[[int], list[str]]:
     """Return what runs a server's command, given the port."""
 
     def command(port: int) -> list[str]:
-        told = [word.format(port=port) for word in PORT[words[0]]]
-        return [sys.executable, "-m", *words, *told]
+        port_arguments = [word.format(port=port) for word in PORT[words[0]]]
+        return [sys.executable, "-m", *words, *port_arguments]
 
     return command
 

@@ -1,6 +1,6 @@
 """The MCP SDK's own server, in all deliveries: its streamable HTTP app and its SSE app.
 
-Law: an app for a server. Knows no client. The deliveries are those of `protocols`.
+The deliveries are those of `protocols`.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from typing import Final
 from mcp.server.mcpserver import Context, MCPServer
 from real.protocols import delivered, quiet
 
-from keepalive._asgi import Receive, Scope, Send
+from keepalive._types import Receive, Scope, Send
 
 server: Final = MCPServer("silent")
 

@@ -1,7 +1,4 @@
-"""A stream for the watchdog whose one event has a name, and whose pings tell no interval.
-
-Law: an app for a server. Knows no browser.
-"""
+"""A stream for the watchdog whose one event has a name, and whose pings tell no interval."""
 
 from typing import Final
 from urllib.parse import parse_qs
@@ -10,7 +7,7 @@ from real.processes import EXAMPLES
 from real.watchdog_page import INTERVAL
 
 from keepalive import KeepaliveMiddleware, stream
-from keepalive._asgi import Receive, Scope, Send
+from keepalive._types import Receive, Scope, Send
 
 SCRIPT: Final = (EXAMPLES / "watchdog.js").read_bytes()
 

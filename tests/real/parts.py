@@ -1,7 +1,5 @@
 """The parts that a test is made with: whether each is here, and in which version.
 
-Law: looks, starts no server and judges nothing.
-
 A part is named by where it comes from: `openai` is a distribution of Python's, `npm:undici` a
 package of npm's, `program:nginx` a program of the system's. What isn't here is skipped, with
 its reason; where `KEEPALIVE_ALL_PARTS` is set, as `.ci/run` does, it is an error.

@@ -1,7 +1,4 @@
-"""The pings that clients are tried with, and what a client made of one.
-
-Law: values and plain functions. Knows no client and starts nothing.
-"""
+"""The pings that clients are tried with, and what a client made of one."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,7 +1,4 @@
-"""Programs that serve on a port of this machine: started, waited for, ended by their own ids.
-
-Law: processes, sockets and conditions. Knows neither the app nor the middleware.
-"""
+"""Programs that serve on a port of this machine: started, awaited, ended by their ids."""
 
 import contextlib
 import errno

@@ -1,7 +1,4 @@
-"""The events that each protocol's stream has.
-
-Law: bytes. Knows no server and no client.
-"""
+"""The events that each protocol's stream has."""
 
 import json
 from collections.abc import Mapping

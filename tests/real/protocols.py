@@ -1,7 +1,5 @@
 """The streams that clients are tried with: each protocol's events, and silence about them.
 
-Law: an app for a server, and the bytes that it sends. Knows no client.
-
 A path is `/DELIVERY/PING/PROTOCOL/...`; what a client adds to its base URL is not looked at.
 The deliveries:
 
@@ -14,8 +12,8 @@ The deliveries:
 - `endless`: the same, kept alive;
 - `waiting`: kept alive, and silent behind the second event for long.
 
-`/facts` tells how many pings each kept stream has had. Of an endless one that can't be told
-from what its client got, for that was cut.
+`/facts` returns how many pings each kept stream has had. What the client of an endless one got
+does not show it, since that was cut.
 """
 
 import asyncio
@@ -29,12 +27,12 @@ from real.pings import PINGS
 from real.protocol_events import EVENTS
 
 from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, stream
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.05
 PATIENCE: Final = 15.0
 LIMIT: Final = 1.5
-"""Seconds that clients are told to wait, where it is their timers that are tried."""
+"""Seconds that clients are configured to wait, where it is their timers that are tried."""
 
 LONG: Final = 2 * LIMIT
 """Seconds of the long silence."""
@@ -109,7 +107,7 @@ def pieces(body: bytes) -> list[bytes]:
 
 
 def in_pieces(app: ASGIApp) -> ASGIApp:
-    """Have each event sent in pieces, with pauses in which pings are due."""
+    """Send each event in pieces, with pauses in which pings are due."""
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:

@@ -1,6 +1,4 @@
-"""Reverse proxies in front of one app: what each is told, and how it is run.
-
-Law: texts and processes. Knows neither the app nor the middleware, and judges nothing.
+"""Reverse proxies in front of one app: how each is configured and run.
 
 The texts are those of the page `docs/proxies.md`, word for word; nothing but the addresses and
 the lines of marks is changed. A mark, a comment with one of the names of `MODES`, governs the
@@ -44,7 +42,7 @@ class Proxy:
     Attributes:
         name: Its name in tables and tests.
         program: Its name among the parts.
-        text: What it is told, as it stands in the page.
+        text: Its configuration, as it is in the page.
         frame: What stands around that; `TEXT` and `FOLDER` are replaced.
         command: What is run; `FILE`, `FOLDER` and `FRONT` are replaced.
     """
@@ -60,7 +58,7 @@ class Proxy:
         """The modes that it can be run in."""
         return [mode for mode in MODES if mode == USUAL or f"# {mode}\n" in self.text]
 
-    def told(self, mode: str, folder: Path, front: int, app: int) -> str:
+    def configuration(self, mode: str, folder: Path, front: int, app: int) -> str:
         """Return its whole configuration."""
         whole = self.frame.replace("TEXT\n", "".join(_lines(self.text, mode)))
         return (
@@ -75,7 +73,7 @@ class Proxy:
         file = folder / "proxy.conf"
 
         def command(port: int) -> list[str]:
-            file.write_text(self.told(mode, folder, port, app), encoding="utf-8")
+            file.write_text(self.configuration(mode, folder, port, app), encoding="utf-8")
             words = {"FILE": str(file), "FOLDER": str(folder), "FRONT": f"127.0.0.1:{port}"}
             line = [words.get(word, word) for word in self.command.split()]
             return [found(line[0]), *line[1:]]
@@ -153,7 +151,7 @@ NGINX_10: Final = replace(
         if not line.strip().startswith(("proxy_http_version", "proxy_set_header"))
     ),
 )
-"""What nginx speaks unless it is told otherwise."""
+"""What nginx speaks unless it is configured otherwise."""
 
 HAPROXY: Final = Proxy(
     name="HAProxy",

@@ -3,8 +3,6 @@
 The first segment of a path names the variant, the second what is served, the last is a token
 that tells one test's stream from all others. Whoever asks the app itself, past the proxies,
 gets the journal of a token (`/journal/TOKEN`) and opens its gate (`/open/TOKEN`).
-
-Law: an app for a server. Knows no proxy and no client.
 """
 
 import asyncio
@@ -17,7 +15,7 @@ from typing import Final
 from real.proxy_journal import GATES, JOURNAL, note, token_of
 
 from keepalive import KeepaliveMiddleware, Ping, Policy, stream
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
 PATIENCE: Final = 20.0

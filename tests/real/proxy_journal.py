@@ -1,6 +1,6 @@
 """What happened to the requests of the app behind the proxies, and the gates of its streams.
 
-Law: facts by token, a path's last segment. Decides nothing.
+Facts are kept by token, a path's last segment.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """What a client gets through a proxy, read as it comes.
 
-Law: sockets, bytes and conditions. Says how a stream has ended and whether bytes came at once;
-what that should be, it doesn't know.
+It reports how a stream has ended and whether bytes came at once, and does not judge that.
 """
 
 import contextlib
@@ -141,7 +140,7 @@ class Site:
             made.leave()
 
     def settle(self) -> None:
-        """Have the proxy serve other requests; it has then done what was due before them."""
+        """Send other requests through the proxy; it has then done what was due before them."""
         for _ in range(3):
             with urllib.request.urlopen(self._proxy.url("/plain/whole/other")) as response:
                 assert response.read() == PLAIN_TEXT
@@ -187,7 +186,7 @@ class Behind:
         return self._ask("journal")
 
     def open_gate(self) -> None:
-        """Let it go on to its end."""
+        """Release it to its end."""
         self._ask("open")
 
 
@@ -230,24 +229,24 @@ def with_its_end_held(
 
 
 def until_it_is_left(variant: str) -> Callable[[Site], Seen]:
-    """Leave a silent stream, and see whether its app is told."""
+    """Leave a silent stream, and see whether its app gets the disconnect."""
 
     def read(site: Site) -> Seen:
         with site.reading(variant, "endless") as (made, behind):
             wait_for(lambda: made.body, "the first event")
             site.settle()
             made.leave()
-            if is_told(behind) and variant != "plain":
+            if is_notified(behind) and variant != "plain":
                 wait_for(lambda: behind.journal()["reason"], "the end of the stream")
             return Seen(made, behind.journal())
 
     return read
 
 
-def is_told(behind: Behind) -> bool:
+def is_notified(behind: Behind) -> bool:
     """Whether the app learns within some time that its client is gone."""
     try:
-        wait_for(lambda: behind.journal()["left"], "the app to be told", UNNOTICED_FOR)
+        wait_for(lambda: behind.journal()["left"], "the disconnect", UNNOTICED_FOR)
     except AssertionError:
         return False
     return True

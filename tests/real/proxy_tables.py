@@ -1,7 +1,4 @@
-"""The tables of the proxies' page: their columns, and words for what was found.
-
-Law: words. Starts nothing and reads nothing.
-"""
+"""The tables of the proxies' page: their columns, and words for what was found."""
 
 from typing import Final
 

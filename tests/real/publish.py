@@ -2,8 +2,6 @@
 
 Runs the tests that need those parts, takes what they find as the new cells, and puts the
 tables into the pages. With `--tables` it does the last alone.
-
-Law: runs and writes; what a table says is the tests' affair.
 """
 
 import os

@@ -4,8 +4,6 @@ Resolves the extra `parts` anew, in an environment of its own, and writes `const
 takes the newest release of each package in `npm/package.json`, and writes its lock. What the
 tests find of the new releases is published by `publish.py`. Debian's programs are what Debian
 has.
-
-Law: writes locks, and measures nothing.
 """
 
 import json

@@ -1,7 +1,5 @@
 """What clients make of streams: many readings in a few processes, all at the same time.
 
-Law: starts servers and clients, and turns readings into words. Knows no client by name.
-
 The clients of a family are read in one process, since importing an SDK takes longer than all
 that is read with it.
 """

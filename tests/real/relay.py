@@ -1,6 +1,6 @@
 """A relay between a client and a server, on whose path connections can die without a word.
 
-Law: sockets and threads. Passes bytes on and counts them; knows nothing of HTTP.
+It passes bytes on and counts them.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ class _Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.is_dead = False
         self.passed = b""
-        """What the server has said, and the client was told."""
+        """What the server has sent and the client got."""
         self.swallowed = b""
-        """What the server has said, and nobody was told."""
+        """What the server has sent and nobody got."""
         self._ends = client, server
         self._threads = [
             threading.Thread(target=self._pass, args=ends)
@@ -88,7 +88,7 @@ class Relay:
         return f"http://{HOST}:{self.port}{path}"
 
     def kill(self) -> None:
-        """Let all connections there are die without a word; new ones live."""
+        """Silently drop all open connections; new ones work."""
         for connection in self.connections:
             connection.is_dead = True
 

@@ -1,6 +1,6 @@
 """What servers do by themselves, and go on doing: each case says it in a few words.
 
-Law: one habit, one function. Where a server waits for something, so does the case.
+One function for each habit. Where a server waits for something, so does the case.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def _headers(server: Serving, end: str) -> str:
     """Say when the headers of a plain response are sent."""
     key = new_key()
     with server.asked(f"/plain/gated/{key}{end}") as reply:
-        server.wait_until_told("started", f"/gated/{key}")
+        server.wait_until_noted("started", f"/gated/{key}")
         if end in WITHHELD.get(server.flavour.server, ()):
             reply.read_for(NOT_YET)
             assert not reply.status
@@ -57,8 +57,8 @@ def app_is_called(server: Serving) -> str:
         if server.flavour.server in CALLED_LATE:
             reply.read_for(NOT_YET)
         else:
-            server.wait_until_told("called", path)
-        called = server.told("called", path)
+            server.wait_until_noted("called", path)
+        called = server.noted("called", path)
         server.open_gate(key)
         connection.upload(reply, b"2\n")
         connection.end_upload(reply)
@@ -67,14 +67,14 @@ def app_is_called(server: Serving) -> str:
 
 
 def _invited(server: Serving, variant: str) -> str:
-    """Say when a client that asks for it is told to go on with its upload."""
+    """Return when a client that asks for it is allowed to continue its upload."""
     path = f"/expected/{(key := new_key())}"
     with connected("1.1", server.port) as connection:
         reply = connection.request(f"/{variant}{path}", "POST", 2, "100-continue")
         if server.flavour.server in INVITES_EARLY:
             reply.until(lambda: reply.early, "100")
         else:
-            server.wait_until_told("called", path)
+            server.wait_until_noted("called", path)
             reply.read_for(NOT_YET)
         early = bool(reply.early)
         server.open_gate(key)

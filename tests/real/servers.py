@@ -1,7 +1,4 @@
-"""Real servers, to be stopped: which there are, how each is started, asked and signalled.
-
-Law: commands and signals. Knows neither the app nor the middleware.
-"""
+"""Real servers, to be stopped: which there are, how each is started, asked and signalled."""
 
 import json
 import os
@@ -139,7 +136,7 @@ class Server(Process):
         case: Which, and how.
         folder: For its log and its journal; made.
         environ: Variables of its own.
-        command: What is run, given the port; the case's own, unless told otherwise.
+        command: What is run, given the port; the case's own, unless given.
     """
 
     def __init__(
@@ -152,7 +149,7 @@ class Server(Process):
         folder.mkdir(parents=True)
         (folder / "watched.py").touch()
         self._journal = folder / "journal.jsonl"
-        self.told_at: float | None = None
+        self.signalled_at: float | None = None
         journal = {"JOURNAL": str(self._journal)}
         super().__init__(case.name, command or case.command, folder, journal | (environ or {}))
 
@@ -167,7 +164,7 @@ class Server(Process):
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the main process; SIGINT to all, as a terminal does."""
-        self.told_at = self.told_at or time.monotonic()
+        self.signalled_at = self.signalled_at or time.monotonic()
         if number == signal.SIGINT:
             os.killpg(self.process.pid, number)
         else:

@@ -1,7 +1,4 @@
-"""Every server that streams are proved on, how each is started, and what it does by itself.
-
-Law: commands and words. Judges nothing; knows the app by its name alone.
-"""
+"""Every server that streams are proved on, how each is started, and what it does by itself."""
 
 import contextlib
 import sys
@@ -50,7 +47,7 @@ def new_key() -> str:
 
 
 class Serving:
-    """A server with what its apps and its observer have told."""
+    """A server with what its apps and its observer have noted."""
 
     def __init__(self, flavour: Case, server: Server) -> None:
         self.flavour = flavour
@@ -74,25 +71,25 @@ class Serving:
             return reply.rest()
 
     def open_gate(self, key: str) -> None:
-        """Let those apps go on that wait for it."""
+        """Release those apps that wait for it."""
         assert self.whole(f"/plain/whole/{key}") == b"whole"
 
-    def told(self, what: str, path: str) -> list[dict[str, Any]]:
-        """Return what was told of a path, whatever the variant; or of all that begin so."""
+    def noted(self, what: str, path: str) -> list[dict[str, Any]]:
+        """Return what was noted of a path, whatever the variant; or of all that begin so."""
         journal = self.server.journal(what)
         return [line for line in journal if line.get("path", "").startswith(path)]
 
-    def wait_until_told(self, what: str, path: str, times: int = 1) -> list[dict[str, Any]]:
-        """Wait until something was told so many times; return it."""
-        wait_for(lambda: len(self.told(what, path)) >= times, f"{what!r} of {path}")
-        return self.told(what, path)
+    def wait_until_noted(self, what: str, path: str, times: int = 1) -> list[dict[str, Any]]:
+        """Wait until something was noted so many times; return it."""
+        wait_for(lambda: len(self.noted(what, path)) >= times, f"{what!r} of {path}")
+        return self.noted(what, path)
 
     def reasons(self, path: str) -> list[str]:
         """Return why the streams of a path have ended, as far as they have."""
-        return [fact["reason"] for fact in self.told("ended", path)]
+        return [fact["reason"] for fact in self.noted("ended", path)]
 
     def stop_gently(self) -> None:
-        """Tell the server to stop, and wait until it has."""
+        """Stop the server, and wait until it has ended."""
         self.server.signal(servers.TERM)
         assert self.server.gone_within(PATIENCE), "it waits for something"
 

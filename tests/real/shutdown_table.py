@@ -144,7 +144,7 @@ LAST: Final = ["cleanup ran", "`lifespan.shutdown`"]
 
 
 def with_table(found: Result, *, works: bool = True) -> str:
-    """Return the table of servers that the middleware is told of the shutdown, or is not."""
+    """Return the table of servers whose shutdown the middleware notices, or does not."""
     rows = [with_row(row) for row in found["servers"] if row["works"] is works]
     return table([*GONE, "finishing app", "endless feed", "blocked app", *LAST], rows)
 

@@ -1,7 +1,4 @@
-"""Stops a server that has open streams, and tells what became of it and of them.
-
-Law: measures, and judges nothing.
-"""
+"""Stops a server that has open streams, and tells what became of it and of them."""
 
 import signal
 import time
@@ -61,7 +58,7 @@ def opened(server: Server, case: Case, kinds: tuple[str, ...]) -> list[Reader]:
     return readers
 
 
-def told(case: Case) -> Act:
+def signalled(case: Case) -> Act:
     """Return what sends a case's signals, each when the app has heard of the one before."""
 
     def act(server: Server) -> float:
@@ -99,7 +96,7 @@ def measure(
     """Open streams, stop the server, and return what became of both."""
     with running(case, folder, **environ) as server:
         readers = opened(server, case, kinds)
-        began = (act or told(case))(server)
+        began = (act or signalled(case))(server)
         gone = server.gone_within(too_long)
         open_till_killed = [] if gone else [one for one in readers if one.end == OPEN]
         alone = gone and soon(server.is_alone)
@@ -109,7 +106,7 @@ def measure(
         for reader in open_till_killed:
             reader.end = OPEN
         return {
-            "gone": round(server.gone_at - server.told_at, 2) if gone else None,
+            "gone": round(server.gone_at - server.signalled_at, 2) if gone else None,
             "status": server.process.returncode if gone else None,
             "alone": alone,
             "lifespan_shutdown": bool(server.journal("lifespan.shutdown")),

@@ -1,6 +1,6 @@
 """Apps for every server, on asyncio and on trio; each plain, kept alive, and pinged blindly.
 
-Law: raw ASGI and anyio. Knows no server.
+They use nothing but ASGI and anyio.
 
 A path is `/variant/app/key`: `/kept/silent/7f3a`. The key tells one test's streams from all
 others; `/plain/whole/7f3a` opens the gate that the apps with this key wait for. What apps and
@@ -26,7 +26,7 @@ from keepalive import (
     StreamStarted,
     stream,
 )
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
 PATIENCE: Final = 30.0
@@ -151,13 +151,13 @@ async def listening(scope: Scope, receive: Receive, send: Send) -> None:
     note("heard", path=scope["path"], body=body.decode(), last=dict(message))
 
 
-async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+async def non_listening(scope: Scope, receive: Receive, send: Send) -> None:
     """Never listen; hear from the stream's own signal that the client has left."""
     await start(send)
     await say(send, HELLO)
     with anyio.fail_after(PATIENCE):
         await stream(scope).signal.wait()
-    note("told", path=scope["path"])
+    note("notified", path=scope["path"])
 
 
 async def crowd(scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,7 +238,7 @@ APPS: Final[dict[str, ASGIApp]] = {
     "late": late,
     "refused": refused,
     "listening": listening,
-    "deaf": deaf,
+    "non_listening": non_listening,
     "crowd": crowd,
     "echo": echo,
     "expected": expected,

@@ -1,8 +1,8 @@
 """What every server's streams are tried with.
 
-Law: a case is a function that is given a running server; it asserts what must hold, and says
-what it has found in a word or two. Compares with the plain app wherever the middleware is to
-change nothing.
+A case is a function that is given a running server; it asserts what must hold, and returns
+what it has found, in a word or two. It compares with the plain app wherever the middleware
+must not change anything.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ def headers_at_once(server: Serving) -> str:
             assert reply.status == 200
             server.open_gate(key)
             assert reply.rest().replace(ping, b"") == (HELLO + GOODBYE).replace(ping, b"")
-        assert server.wait_until_told("ended", path)[0]["reason"] == "completed"
+        assert server.wait_until_noted("ended", path)[0]["reason"] == "completed"
     return YES
 
 
@@ -104,7 +104,7 @@ def _left(server: Serving, path: str, mark: bytes) -> dict[str, object]:
         reply.until_mark(mark)
         reply.leave()
         name = "/" + path.split("/", 2)[2]
-        (heard,) = server.wait_until_told("heard", name)
+        (heard,) = server.wait_until_noted("heard", name)
     return {name: fact for name, fact in heard.items() if name in ("body", "last")}
 
 
@@ -114,7 +114,7 @@ def client_leaves(server: Serving) -> str:
     path = f"/listening/{new_key()}"
     assert plain == {"body": "upload", "last": {"type": "http.disconnect"}}
     assert _left(server, f"/kept{path}", PING) == plain
-    server.wait_until_told("ended", path)
+    server.wait_until_noted("ended", path)
     assert server.reasons(path) == ["disconnected"]
     return YES
 
@@ -123,10 +123,10 @@ UNREAD: Final = {"1.1": (None, b"", b"small"), "2": (None, b"")}
 """What an app that never listens leaves unread; `None`: a GET."""
 
 
-def client_leaves_a_deaf_app(server: Serving) -> str:
+def client_leaves_a_non_listening_app(server: Serving) -> str:
     """The stream notices in the place of an app that never calls `receive`."""
     for body in UNREAD[server.http]:
-        path = f"/deaf/{new_key()}"
+        path = f"/non_listening/{new_key()}"
         with server.connected() as connection:
             if body is None:
                 reply = connection.request(f"/kept{path}")
@@ -135,9 +135,9 @@ def client_leaves_a_deaf_app(server: Serving) -> str:
                 connection.upload(reply, body)
                 connection.end_upload(reply)
             reply.until_mark(PING)
-            assert not server.told("told", path)
+            assert not server.noted("notified", path)
             reply.leave()
-            server.wait_until_told("told", path)
+            server.wait_until_noted("notified", path)
         assert server.reasons(path) == ["disconnected"]
     return YES
 
@@ -156,7 +156,7 @@ def upload(server: Serving) -> str:
             connection.upload(reply, UPLOAD[:half])
             if server.flavour.server in CALLED_LATE:
                 assert not connection.has_more_within(NOT_YET)
-                assert not server.told("called", path)
+                assert not server.noted("called", path)
             else:
                 reply.until_mark(UPLOAD[:half][-200:])
                 if variant == "kept":
@@ -179,7 +179,7 @@ def head(server: Serving) -> str:
             assert reply.rest() == b""
             answers.append((reply.status, comparable(reply)))
             assert connection.request("/plain/whole/x").rest() == b"whole"
-            assert not server.told("", path)
+            assert not server.noted("", path)
     assert answers[0] == answers[1]
     assert not answers[1][1].keys() & ADDED.keys()
     return YES
@@ -202,7 +202,7 @@ def connection_used_again(server: Serving) -> str:
             assert pings >= 2 * (len(SILENT) + 1)
         assert connection.request("/plain/whole/x").rest() == b"whole"
     for path in paths:
-        server.wait_until_told("ended", path)
+        server.wait_until_noted("ended", path)
     middle = "disconnected" if server.http == "2" else "completed"
     assert [server.reasons(path) for path in paths] == [
         ["completed"],
@@ -224,7 +224,7 @@ def opened(server: Serving, stack: contextlib.ExitStack, paths: list[str]) -> li
 def fifty_at_once(server: Serving) -> str:
     """Of many streams some are left and some end: each is counted, and none is left over."""
     key = new_key()
-    ends = ["listening" if number % 2 else "deaf" for number in range(CROWD)]
+    ends = ["listening" if number % 2 else "non_listening" for number in range(CROWD)]
     paths = [f"/kept/crowd/{key}/{end}/{number}" for number, end in enumerate(ends)]
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as short:
         opened(server, short, paths[:6])
@@ -233,14 +233,14 @@ def fifty_at_once(server: Serving) -> str:
         for reply in replies[::5]:
             reply.leave()
         gone = 6 + len(replies[::5])
-        server.wait_until_told("through", f"/crowd/{key}", gone)
+        server.wait_until_noted("through", f"/crowd/{key}", gone)
         server.open_gate(key)
         for number, reply in enumerate(replies):
             if number % 5:
                 assert split_pings(reply.rest())[0] == HELLO + GOODBYE
-        server.wait_until_told("ended", f"/crowd/{key}", CROWD)
-    server.wait_until_told("through", f"/crowd/{key}", CROWD)
-    assert len(server.told("begun", f"/crowd/{key}")) == CROWD
+        server.wait_until_noted("ended", f"/crowd/{key}", CROWD)
+    server.wait_until_noted("through", f"/crowd/{key}", CROWD)
+    assert len(server.noted("begun", f"/crowd/{key}")) == CROWD
     left = ["completed"] * (CROWD - gone) + ["disconnected"] * gone
     assert sorted(server.reasons(f"/crowd/{key}")) == left
     return YES
@@ -258,11 +258,11 @@ def client_stops_reading(server: Serving) -> str:
         while before != now and now < MORE_THAN_BUFFERS:
             other = beside.request(f"/kept/silent/{new_key()}")  # as long as some pings take
             assert split_pings(other.rest())[0] == b"".join(SILENT)
-            before, now = now, len(server.told("pinged", path))
+            before, now = now, len(server.noted("pinged", path))
         server.open_gate(key)
         connection.release(reply)
         pings = reply.rest().index(HELLO) // len(BULKY.payload)
-    (end,) = server.wait_until_told("ended", path)
+    (end,) = server.wait_until_noted("ended", path)
     assert reply.body == BULKY.payload * pings + HELLO + GOODBYE
     assert (end["reason"], end["pings"]) == ("completed", pings)
     if before != now:
@@ -288,7 +288,7 @@ STREAMS: Final[dict[str, Case]] = {
     "`first=0`": headers_at_once,
     "`start_after`": started_early,
     "client leaves": client_leaves,
-    "client leaves, deaf app": client_leaves_a_deaf_app,
+    "client leaves, non-listening app": client_leaves_a_non_listening_app,
     "upload": upload,
     "HEAD": head,
     "connection used again": connection_used_again,

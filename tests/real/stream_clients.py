@@ -1,6 +1,6 @@
-"""Clients of HTTP/1.1 and of HTTP/2 that read only when told to, and leave when told to.
+"""Clients of HTTP/1.1 and of HTTP/2 that read only when asked to, and leave when asked to.
 
-Law: sockets, bytes and frames; strict about both protocols. Knows neither server nor app.
+They are strict about both protocols.
 
 A connection reads nothing in the background: what a test doesn't wait for stays in the
 buffers, and holds the server back.
@@ -42,7 +42,7 @@ class Reply:
         self.leave = leave
 
     def begin(self, headers: Headers, status: int) -> None:
-        """Take the head."""
+        """Parse the head."""
         self.status = status
         self.headers = {name.decode().lower(): text.decode() for name, text in headers}
 
@@ -76,7 +76,7 @@ class Reply:
 
 
 class _Connection:
-    """A socket that is read when told to."""
+    """A socket that is read when asked to."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.socket()
@@ -129,7 +129,7 @@ class H1(_Connection):
         """Read nothing: nobody asks for it."""
 
     def release(self, reply: Reply) -> None:
-        """Let it be read again."""
+        """Read it again."""
 
     def read_some(self) -> None:
         """Wait until something comes, and take all of it."""

@@ -59,7 +59,7 @@ class Reading:
         self.tab.evaluate("() => { read = []; }")
 
     def begin(self, path, function, *given):
-        """Have a function of the page read a stream."""
+        """Read a stream with a function of the page."""
         path, _, query = path.partition("?")
         self._tokens.append(token())
         given = [f"{path}/{self._tokens[-1]}?{query}", *given]
@@ -96,7 +96,7 @@ def readings(reading):
     """The streams of all cases, many at the same time; each takes some seconds."""
 
     def read(ping, ending):
-        path = f"/stream/{ping}/{ending}/told"
+        path = f"/stream/{ping}/{ending}/paced"
         with reading() as made:
             made.begin(path, "listen", ["update"])
             made.begin(path, "listen", ["update", "ping"])
@@ -104,7 +104,9 @@ def readings(reading):
             if ping != "none":
                 made.begin(f"/blind{path}", "listen", ["update"])
             return dict(
-                zip(("deaf", "listening", "fetch", "blind"), made.read(), strict=False)
+                zip(
+                    ("non_listening", "listening", "fetch", "blind"), made.read(), strict=False
+                )
             )
 
     with ThreadPoolExecutor(6) as pool:
@@ -122,7 +124,7 @@ each_ping = pytest.mark.parametrize(
 @each_ping
 def test_event_source_gets_the_real_events_and_listeners_the_pings(readings, ping, ending):
     for name in ("none", ping):
-        for seen in map(readings(name, ending).get, ("deaf", "listening")):
+        for seen in map(readings(name, ending).get, ("non_listening", "listening")):
             assert [event for event in seen["events"] if event[0] != "ping"] == EVENTS
             assert (seen["opened"], seen["errors"]) == (1, [])
 
@@ -131,7 +133,7 @@ def test_event_source_gets_the_real_events_and_listeners_the_pings(readings, pin
     data = {"event": "", "json": "{}"}.get(ping)
     assert {event[1] for event in pings} == ({data} if data is not None else set())
     assert len(pings) >= 2 * (data is not None)
-    word = outcome(EVENTS, seen["deaf"]["events"])
+    word = outcome(EVENTS, seen["non_listening"]["events"])
     assert word == INVISIBLE
     word = LISTENED_FOR if pings else word
     BOOK.hold(TABLE, EVENT_SOURCE, TITLES[ping], word, "program:chromium")
@@ -139,7 +141,7 @@ def test_event_source_gets_the_real_events_and_listeners_the_pings(readings, pin
 
 @each_ping
 def test_event_source_loses_events_to_a_ping_inside_them(readings, ping, ending):
-    plain = readings("none", ending)["deaf"]["events"]
+    plain = readings("none", ending)["non_listening"]["events"]
     assert outcome(plain, readings(ping, ending)["blind"]["events"]) == HARMFUL
 
 

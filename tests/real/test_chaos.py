@@ -89,7 +89,7 @@ class Chaos:
         self.server = await asyncio.to_thread(Server, folder, application, TESTS, *options)
 
     async def stop(self):
-        """Tell the server to stop, and check how it goes."""
+        """Stop the server, and check how it ends."""
         self.place.close()
         process = self.server.process
         process.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ class Chaos:
         assert list(unexpected(self.server.log)) == []
 
     def open(self):
-        """Let the clients in."""
+        """Start the clients."""
         self.place.open(self.server.port)
 
     def gather(self):
@@ -112,7 +112,7 @@ class Chaos:
             self._crowd.append(asyncio.create_task(client.live()))
 
     async def last(self, seconds):
-        """Let it go on for some time. The first client that sees something broken ends it."""
+        """Run for some time. The first client that sees something broken ends it."""
         done, _ = await asyncio.wait(
             [task for task in self._crowd if not task.done()],
             timeout=seconds,
@@ -122,7 +122,7 @@ class Chaos:
             task.result()
 
     async def disperse(self):
-        """Have all clients leave at once."""
+        """Disconnect all clients at once."""
         for task in self._crowd:
             task.cancel()
         for end in await asyncio.gather(*self._crowd, return_exceptions=True):
@@ -138,7 +138,7 @@ class Chaos:
     async def at_rest(self, fresh):
         """Wait until no stream, task or timer is left; return what the process holds."""
         # asyncio keeps a timer that was cancelled until its time, and all it refers to.
-        names = ("open", "waited for", "heart", "streams", "tasks")
+        names = ("open", "waited for", "scheduler", "streams", "tasks")
         try:
             async with asyncio.timeout(PATIENCE):
                 while (found := await self.left())["timers"] > 1 or any(  # uvicorn has one
@@ -172,7 +172,7 @@ async def restarts(chaos):
 
 
 async def last_life(chaos):
-    """Have two crowds come and go, and return what each has left behind in the process."""
+    """Run two crowds one after the other, and return what each left behind."""
     await chaos.start(LAST)
     fresh = await chaos.left()
     chaos.open()
@@ -243,7 +243,7 @@ BYE = FAREWELL.payload
 
 
 def read(*parts, tail=b"0\r\n\r\n", step=1):
-    """Have a client read a response of these chunks, some bytes at a time."""
+    """Make a client read a response of these chunks, some bytes at a time."""
     seen = Counter()
     response = Response(Events("a", seen))
     raw = HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + tail

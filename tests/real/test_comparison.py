@@ -99,7 +99,7 @@ def test_a_ping_of_ours_waits_for_the_end_of_an_event(backend):
 
 @pytest.fixture
 def no_watcher():
-    """Have sse-starlette leave no task behind."""
+    """Make sse-starlette leave no task behind."""
     parts.need("sse-starlette")
     name = "sse_starlette.sse._ensure_watcher_started_on_this_loop"
     with patch(name, lambda: None):

@@ -39,7 +39,7 @@ SCENARIOS = {}
 
 
 def scenario(play):
-    """Have it played together with the others; a test of its own says how it went."""
+    """Run it together with the others; a test of its own reports the result."""
     SCENARIOS[play.__name__] = play
     return play
 
@@ -271,7 +271,7 @@ def test_demo(played, name):
     played[name].result()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(server):
+def test_a_port_that_is_taken_is_reported_in_one_line(server):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "demo.py"],
         env=os.environ | {"PYTHONPATH": PATH, "DEMO_PORT": str(server.port)},

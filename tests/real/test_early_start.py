@@ -22,9 +22,9 @@ COLUMNS = {
     "refused": "a late 503",
     "raises": "an app that raises late",
 }
-TOLD = {"status": 503, "media_type": "application/json", "body": json.dumps(REFUSAL)}
+REPORTED = {"status": 503, "media_type": "application/json", "body": json.dumps(REFUSAL)}
 FAILED = {"status": 500, "media_type": None, "body": ""}
-AS_EVENTS = {"refused": TOLD, "raises": FAILED}
+AS_EVENTS = {"refused": REPORTED, "raises": FAILED}
 AS_JSON = {"answers": REPORT, "refused": REFUSAL, "raises": FAILED}
 
 
@@ -39,8 +39,8 @@ def server(tmp_path_factory):
     with running("uvicorn", command, tmp_path_factory.mktemp("early")) as process:
         yield process
         on_purpose = ("Traceback (most recent", "in ASGI application", OnPurposeError.__name__)
-        told = complaints(process.log)
-        assert [line for line in told if not any(words in line for words in on_purpose)] == []
+        found = complaints(process.log)
+        assert [line for line in found if not any(words in line for words in on_purpose)] == []
 
 
 def hold(row, column, found, *used):
@@ -148,7 +148,7 @@ def test_openais_sdk_hands_a_late_failure_out_as_a_chunk(server, what):
 
     (chunk,) = completion(server, f"/events/{what}")
     assert chunk.choices is None
-    assert {name: chunk.model_extra[name] for name in TOLD} == AS_EVENTS[what]
+    assert {name: chunk.model_extra[name] for name in REPORTED} == AS_EVENTS[what]
     with pytest.raises(openai.InternalServerError):
         completion(server, f"/plain/{what}")
     hold(OPENAI, what, "a chunk with no `choices`", "openai")

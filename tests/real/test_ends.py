@@ -39,7 +39,7 @@ def of_each_upload(serve):
 
 
 @contextmanager
-def deaf_exchange(server, path, upload):
+def non_listening_exchange(server, path, upload):
     size = None if upload is None else len(upload)
     with exchange(server, f"/kept{path}", upload=size) as made:
         if upload:
@@ -49,8 +49,8 @@ def deaf_exchange(server, path, upload):
 
 def test_a_disconnect_is_noticed_though_the_app_never_calls_receive(server):
     def leave(upload):
-        path = f"/deaf/patient/{token()}"
-        with deaf_exchange(server, path, upload) as made:
+        path = f"/non_listening/patient/{token()}"
+        with non_listening_exchange(server, path, upload) as made:
             made.read_until(b"data: hello\n\n")
             made.read_until(PING)
         return server.end_of(path)["reason"]
@@ -60,8 +60,8 @@ def test_a_disconnect_is_noticed_though_the_app_never_calls_receive(server):
 
 def test_an_app_that_never_calls_receive_completes_if_the_client_stays(server):
     def stay(upload):
-        path = f"/deaf/brief/{token()}"
-        with deaf_exchange(server, path, upload) as made:
+        path = f"/non_listening/brief/{token()}"
+        with non_listening_exchange(server, path, upload) as made:
             rest, pings = split_pings(made.read())
         assert rest == b"data: hello\n\ndata: goodbye\n\n"
         assert pings >= 2
@@ -102,6 +102,6 @@ def test_a_signal_ends_the_pings_and_not_the_stream(server):
     assert server.end_of(path)["reason"] == "shutdown"
 
     # The other middleware of the same process has another owner.
-    path = f"/deaf/brief/{token()}"
+    path = f"/non_listening/brief/{token()}"
     with exchange(server, f"/kept{path}") as made:
         assert split_pings(made.read())[1] >= 2

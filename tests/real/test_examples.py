@@ -158,7 +158,7 @@ def watchdog(example):
 READ = (quickstart, raw_asgi, starlette_app, fastapi_app, runner, connection, watchdog, demo)
 READERS = {read.__name__: read for read in READ}
 ELSEWHERE = {
-    "hypercorn_server",  # with the servers that are told to stop
+    "hypercorn_server",  # with the servers that are stopped
     "daphne_server",
     "demo_proxy",  # with the page of the demo
 }

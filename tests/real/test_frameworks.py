@@ -34,7 +34,7 @@ EVENTS, OTHER, NO_STREAM, LEAVES, BACKGROUND, LISTENS = (
 ANTI_BUFFERING = {"x-accel-buffering": "no", "cache-control": "no-cache, no-transform"}
 
 MCP, MCP_NEWER = (case for case in CASES if case.name == "mcp")
-DEAF = [case for case in CASES if case.name in {"falcon", "blacksheep", "sanic"}]
+NON_LISTENING = [case for case in CASES if case.name in {"falcon", "blacksheep", "sanic"}]
 OF_RECORDS = [case for case in CASES if case.records]
 
 Aspects = dict[str, Callable[[Served], object]]
@@ -55,7 +55,7 @@ def aspects(case) -> Aspects:
             )
         if case is MCP:
             found[f"{variant}/standalone"] = lambda s, v=variant: left_standalone(s, v)
-    if case in DEAF:
+    if case in NON_LISTENING:
         found["kept/listener"] = lambda s: left_listener(case, s)
     return found
 
@@ -201,7 +201,7 @@ def test_what_is_for_afterwards_runs_as_without(take, case):
         BOOK.hold(TABLE, case.title, BACKGROUND, "none of its own", *case.used)
 
 
-@each(DEAF)
+@each(NON_LISTENING)
 def test_the_streams_signal_tells_an_app_that_its_framework_does_not(take, case):
     found = take("kept/listener")
     assert len(found.of("silent")) == 2, "the app has gone on"
@@ -221,4 +221,4 @@ def test_the_tables_have_a_cell_for_each_test_and_no_other():
         *((case.title, column) for case in CASES for column in columns),
         *((case.title, OTHER) for case in [*OF_RECORDS, MCP]),
     }
-    assert BOOK.cells(SIGNAL_TABLE) == {(case.title, LISTENS) for case in DEAF}
+    assert BOOK.cells(SIGNAL_TABLE) == {(case.title, LISTENS) for case in NON_LISTENING}

@@ -105,7 +105,7 @@ def test_ours_come_only_when_its_own_do_not(servers, case):
     BOOK.hold(TABLE, title, case.column, case.found, *used)
 
 
-def test_pings_that_heed_no_others_would_be_seen(servers):
+def test_pings_that_ignore_others_would_be_seen(servers):
     """Steady pings come whatever else is sent; two by two, sooner or later."""
     need(*SSE_STARLETTE[2])
     server = servers[SSE_STARLETTE]

@@ -1,4 +1,4 @@
-"""The how-to about dead clients: who is told of one and when, and that its programs are right.
+"""The how-to about dead clients: who learns of one and when, and that its programs are right.
 
 The client is in a network of its own, at the other end of a virtual cable, and loses its
 address: nothing answers any more. That needs Linux, root and `ip`; elsewhere it is skipped.
@@ -227,7 +227,7 @@ def serve_all(cable: Cable, folder: Path) -> list[Path]:
     return logs
 
 
-def told(log: Path) -> bool:
+def noticed_disconnect(log: Path) -> bool:
     return "StreamEnded disconnected" in log.read_text()
 
 
@@ -243,7 +243,7 @@ def has_pings(log: Path, count: int) -> bool:
 def test_a_dead_client_is_noticed_in_seconds_and_without_the_option_it_is_not(cable, tmp_path):
     noticed, *unnoticed = serve_all(cable, tmp_path)
     cable.lose_client()
-    wait_for(partial(told, noticed), f"the end, see {noticed}")
+    wait_for(partial(noticed_disconnect, noticed), f"the end, see {noticed}")
     for log in unnoticed:
         wait_for(partial(has_pings, log, pings(log) + 3), f"pings into nowhere, see {log}")
         assert "StreamEnded" not in log.read_text()
@@ -251,4 +251,4 @@ def test_a_dead_client_is_noticed_in_seconds_and_without_the_option_it_is_not(ca
     setting = "echo 1 > /proc/sys/net/ipv4/tcp_retries2"
     ip("netns", "exec", cable.near, "sh", "-c", setting)
     for log in unnoticed:
-        wait_for(partial(told, log), f"the end, see {log}", 40)
+        wait_for(partial(noticed_disconnect, log), f"the end, see {log}", 40)

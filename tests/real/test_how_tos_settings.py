@@ -109,7 +109,7 @@ NEEDED = {"gunicorn": ("gunicorn", "uvicorn-worker")}
 
 
 @pytest.mark.parametrize("command", SERVERS, ids=lambda command: command.partition(" ")[0])
-def test_streams_end_when_the_server_is_told_to_stop(tmp_path, command):
+def test_streams_end_when_the_server_is_stopped(tmp_path, command):
     server = command.partition(" ")[0]
     parts.need(*NEEDED.get(server, (server,)))
     changes = {"drain=2.0": "drain=1.0"}
@@ -119,15 +119,15 @@ def test_streams_end_when_the_server_is_told_to_stop(tmp_path, command):
     ):
         streams = {
             path: stack.enter_context(listening(process, path))
-            for path in ("/polite", "/deaf")
+            for path in ("/polite", "/endless")
         }
         for stream in streams.values():
             stream.read_until(lambda body: body.endswith(b"news\n\n"))
         process.process.send_signal(signal.SIGTERM)
         with ThreadPoolExecutor() as pool:
-            polite, deaf = pool.map(lambda stream: stream.read(), streams.values())
+            polite, endless = pool.map(lambda stream: stream.read(), streams.values())
         assert polite == b"data: news\n\nevent: bye\ndata: back in a minute\n\n"
-        assert deaf == b"data: news\n\nevent: stopping\ndata: \n\n"
+        assert endless == b"data: news\n\nevent: stopping\ndata: \n\n"
         assert process.gone_within(PATIENCE)
 
 

@@ -9,7 +9,7 @@ from real.pings import PINGS
 from real.processes import PATIENCE, running
 from real.protocols import ALL_PINGS, EVENTS, NDJSON, RECORD_PINGS, SSE
 
-from keepalive._frames import boundary_in
+from keepalive._ping import boundary_in
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
@@ -22,7 +22,7 @@ CASES = [
 
 
 def split(body, name, media_type):
-    """Take the pings where they may stand out of a body; return the rest, and how many."""
+    """Remove the pings at boundaries from a body; return the rest, and how many."""
     ping = ALL_PINGS[name]
     end = b"\n\n" if boundary_in(media_type, ping) == "event" else b"\n"
     rest, count, at = b"", 0, 0

@@ -251,7 +251,7 @@ def test_a_clients_leaving_is_noticed(seen, name):
 
 
 @WATCHING
-def test_a_proxy_that_is_told_to_watch_its_clients(seen, name):
+def test_a_proxy_that_is_configured_to_watch_its_clients(seen, name):
     assert not seen("left, plain").journal["left"]
     assert seen("left, watched").journal["left"]
 
@@ -283,7 +283,7 @@ def test_a_table_has_all_its_cells_and_no_other(table):
     assert BOOK.cells(table) == cells
 
 
-def test_the_page_shows_what_the_proxies_are_told():
+def test_the_page_shows_the_configuration_of_the_proxies():
     page = (DOCS / "proxies.md").read_text(encoding="utf-8")
     shown = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert shown == [proxy.text for proxy in PROXIES.values() if proxy is not NGINX_10]

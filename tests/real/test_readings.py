@@ -1,4 +1,4 @@
-"""What is told of readers that behave badly: of each its own, whatever the others do."""
+"""What is reported of readers that behave badly: of each its own, whatever the others do."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 BASE = "http://nowhere"
 
 
-def told(family, *names):
+def reports(family, *names):
     """Read with some odd readers of a family at the same time, given a second."""
     need(*family.parts)
     hasty = replace(family, command=(*family.command, "1"))
@@ -20,9 +20,9 @@ def told(family, *names):
     return [(reading.error, reading.logged) for reading in found]
 
 
-def test_what_is_told_of_odd_readers_in_python():
+def test_what_is_reported_of_odd_readers_in_python():
     names = ["warns", "warns-in-a-thread", "raises", "hangs", "hangs-in-a-thread"]
-    assert told(python("odd"), *names) == [
+    assert reports(python("odd"), *names) == [
         (None, ["odd: of /warns", "a warning"]),
         (None, ["odd: from a thread"]),
         ("LookupError: on purpose; KeyError: 'as well'", []),
@@ -31,8 +31,8 @@ def test_what_is_told_of_odd_readers_in_python():
     ]
 
 
-def test_what_is_told_of_odd_readers_in_node():
-    assert told(node("odd"), "warns", "raises", "hangs") == [
+def test_what_is_reported_of_odd_readers_in_node():
+    assert reports(node("odd"), "warns", "raises", "hangs") == [
         (None, ["of /warns", "an error"]),
         ("TypeError: on purpose; as well", []),
         ("Error: hangs: nothing more in 1 s", []),

@@ -1,7 +1,7 @@
 """Streams on every server, HTTP/1.1 and HTTP/2, asyncio and trio: as without us, and alive.
 
-Law: the cases are in `stream_cases`; here each is run against each server, and held against
-its cell of `docs/servers.md`.
+The cases are in `stream_cases`; here each is run against each server, and compared with its
+cell of `docs/servers.md`.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Servers that are told to stop with streams open: these end well, and then the servers."""
+"""Servers that are stopped with streams open: these end well, and then the servers."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def check_that_streams_ended_well(found, ends=(CLEAN,)):
         assert one["farewell"], one
         assert one["after"] >= DRAIN / 2, one
     # An app that sends meets an error; one that only waits has to be cancelled.
-    assert {one["met"] for one in streams(found, "feed")} == {"ClientGoneError"}
+    assert {one["met"] for one in streams(found, "feed")} == {"ClientDisconnected"}
     assert {one["met"] for one in streams(found, "blocked")} <= {"CancelledError", "Cancelled"}
     assert all(one["end"] in ends and one["finally"] for one in found["streams"])
 

@@ -115,7 +115,7 @@ def test_ndjson_is_pinged_with_spaces_where_it_is_asked_for(server):
 
 
 def test_the_head_of_a_stream_forbids_buffering(server):
-    plain, kept = each(read_headers, server, "/deaf/brief", "plain", "kept")
+    plain, kept = each(read_headers, server, "/non_listening/brief", "plain", "kept")
     added = {"x-accel-buffering": "no", "cache-control": "no-cache, no-transform"}
     assert kept == plain | added
     assert not plain.keys() & added

@@ -55,7 +55,7 @@ SCENARIOS = {}
 
 
 def scenario(play):
-    """Have it played together with the others; a test of its own says how it went."""
+    """Run it together with the others; a test of its own reports the result."""
     SCENARIOS[play.__name__] = play
     return play
 
@@ -101,7 +101,7 @@ def a_server_that_stood_still_or_was_away_is_found_again(stage):
 
 
 @scenario
-def the_page_shows_events_and_pings_and_what_it_has_been_told(stage):
+def the_page_shows_events_and_pings_and_its_state(stage):
     with stage.page(stage.server) as page:
         page.wait_for_events(3)
         page.wait_for_number("pings", 3)
@@ -190,7 +190,7 @@ def a_page_that_stood_still_reads_what_waits_for_it(stage):
 
 
 def woken_by(stage, event):
-    """Let a connection die while the timers stand still; then let something happen."""
+    """Drop a connection while the timers stand still; then do something."""
     with stage.relay() as relay, stage.page(relay, script=HELD) as page:
         page.tab.evaluate("() => { held = true; }")
         page.wait_for_number("pings", page.number("pings") + 1)  # the last timer is gone

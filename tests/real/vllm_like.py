@@ -1,6 +1,6 @@
 """A stand-in for vLLM's server: how it takes `--middleware`, and how it answers a chat.
 
-Law: FastAPI, and what was read in vLLM's source in November 2026. Knows no middleware by name.
+It uses FastAPI, and what was read in vLLM's source in November 2026.
 
 - A middleware's path is imported. A class is given to FastAPI's `add_middleware`, a coroutine
   function to `app.middleware("http")`; anything else is refused.

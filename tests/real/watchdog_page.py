@@ -1,7 +1,4 @@
-"""The page with the watchdog, of the documentation, in a browser: what it shows to a test.
-
-Law: starts what is asked for, and reads the page. Judges nothing but the order of its events.
-"""
+"""The page with the watchdog, of the documentation, in a browser: what it shows to a test."""
 
 import re
 import sys

@@ -1,12 +1,13 @@
 """The diagram of a stream's life is true: real streams do what it says, and nothing else.
 
-Each change of a stream's state is noted, in scripted timelines that go each way there is, and
-in the state machines of `test_machine`, which go any way they like.
+Each change of a stream's state is recorded: in scripted timelines, which include each
+transition, and in the state machines of `test_machine` and `test_early_machine`.
 """
 
 import importlib.util
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 from unittest.mock import patch
@@ -15,14 +16,16 @@ import anyio
 import pytest
 import test_early_machine
 import test_machine
-from harness import BACKENDS, END, http, play, start
+from harness import BACKENDS, END, body, http, play, start
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from keepalive import AbortController, Ping
 from keepalive import _middleware as middleware
-from keepalive import _pulse as pulse
-from keepalive import _stream as stream
+from keepalive import _responder as responders
+from keepalive._ending import EndState
+from keepalive._live import PingState
+from keepalive._responder import ResponseState
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EARLY = {"scope": http(headers=[(b"accept", b"text/event-stream")]), "head": None}
@@ -42,62 +45,71 @@ LIFE = life()
 # Watching
 
 
-def state_of(seen: object, before: str | None) -> str:
-    """Return the state of a stream that was in another one before."""
-    its_pulse, choice = seen._pulse, seen._choice
-    if its_pulse is None:
-        if before not in (None, "waiting", "starting", "passed"):
-            return "closed"
-        is_starting = getattr(seen, "_stage", None) == "starting"
-        return "passed" if choice is None else "starting" if is_starting else "waiting"
-    if getattr(seen, "over", False):
-        return "gone"
-    if choice is None:
+STATE_ATTRIBUTES = {"state", "_state", "_ping_state", "ended", "live", "reason"}
+
+
+def state_of(responder: object, terminator: object, early: object) -> str:
+    """Return the state of a request, given what serves it besides its responder."""
+    live = responder.live
+    if responder.state == "closed":
+        return "closed"
+    if live is None:
+        is_starting = early is not None and early._state == "starting"
+        return "starting" if is_starting else responder.state
+    if terminator is not None and terminator.state == "revoked":
+        return "revoked"
+    if live.ended:
         return "ended"
-    if getattr(seen, "_cancel_end", None) is not None or before == "ending":
+    if terminator is not None and terminator.state == "ending":
         return "ending"
-    return "stopped" if seen.reason is not None else its_pulse._stage
+    return live._ping_state if responder.reason is None else "stopped"
 
 
 class Watch:
-    """Notes each change of state of each stream that is made meanwhile."""
+    """Records each change of state of each request that is served meanwhile."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str | None, str]] = set()
-        self._states: dict[int, str] = {}
-        self._kept: list[object] = []  # so that no two have one identity
 
-    def look(self, at: object) -> None:
-        if not hasattr(at, "_outer"):  # it is only being made
+    def look(self, responder: object) -> None:
+        if not hasattr(responder, "live"):  # it is being created
             return
-        before = self._states.get(id(at))
-        after = state_of(at, before)
-        if before is None:
-            self._kept.append(at)
+        seen = vars(responder)
+        before = seen.get("before")
+        after = state_of(responder, seen.get("Terminator"), seen.get("EarlyStart"))
         if before != after:
             self.seen.add((before, after))
-            self._states[id(at)] = after
+            seen["before"] = after
 
-    def watched(self, cls: type, names=None, of=lambda each: each) -> type:
-        """Return a class whose objects are looked at whenever an attribute is set."""
+    def watched(self, cls: type, responder_of=lambda each: each) -> type:
+        """Return a class whose objects are looked at when their state changes.
+
+        Unlike the class itself it has a `__dict__`. The responder's holds its last state, and
+        the other objects that serve its request, by the names of their classes.
+        """
 
         def set_and_look(each: object, name: str, value: object) -> None:
             object.__setattr__(each, name, value)
-            if names is None or name in names:
-                self.look(of(each))
+            if name in STATE_ATTRIBUTES:
+                responder = responder_of(each)
+                vars(responder)[cls.__name__] = each
+                self.look(responder)
 
-        return type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": set_and_look})
+        return type(cls.__name__, (cls,), {"__setattr__": set_and_look})
 
 
 @contextmanager
 def watching() -> Iterator[Watch]:
     watch = Watch()
+    watched = [
+        (middleware, watch.watched(middleware.Responder)),
+        (middleware, watch.watched(middleware.Terminator, attrgetter("_responder"))),
+        (middleware, watch.watched(middleware.EarlyStart, attrgetter("_responder"))),
+        (responders, watch.watched(responders.LiveStream, attrgetter("_request"))),
+    ]
     with ExitStack() as stack:
-        for name in ("Stream", "BoundedStream", "EarlyStream"):
-            cls = watch.watched(getattr(middleware, name))
-            stack.enter_context(patch.object(middleware, name, cls))
-        cls = watch.watched(pulse.Pulse, {"_stage"}, lambda each: each._owner)
-        stack.enter_context(patch.object(stream, "Pulse", cls))
+        for module, cls in watched:
+            stack.enter_context(patch.object(module, cls.__name__, cls))
         stack.enter_context(patch("random.uniform", lambda _, most: most))
         yield watch
 
@@ -106,7 +118,7 @@ def watching() -> Iterator[Watch]:
 
 
 def slow(seconds, *bodies):
-    """Have some bodies, or starts, take their time."""
+    """Make the server slow at sending some bodies, or starts."""
 
     def prepare(world):
         world.slow = lambda message: (
@@ -129,15 +141,15 @@ def leaves_during_a_slow_start(world):
 
 
 def refuses(world):
-    """Have a server refuse the first start."""
+    """Make the server reject the first start."""
     errors = [ValueError()]
     world.failing = lambda message: (
         errors.pop() if errors and message["type"] == "http.response.start" else None
     )
 
 
-def takes_none_empty(world):
-    """Have a server take its time over empty bodies, and then refuse them."""
+def refuses_empty_bodies(world):
+    """Make the server slow at sending empty bodies, and then reject them."""
     world.slow = lambda message: 10 if is_empty(message) else 0
     world.failing = lambda message: ValueError() if is_empty(message) else None
 
@@ -151,13 +163,22 @@ async def tries_an_empty_body(scope, receive, send):
         await send({"type": "http.response.body", "body": b"", "more_body": True})
 
 
-async def hears_that_the_client_leaves(scope, receive, send):
+async def waits_for_the_disconnect(scope, receive, send):
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def stays(scope, receive, send):
     await anyio.sleep_forever()
+
+
+async def stops_sending(scope, receive, send):
+    with anyio.move_on_after(10):
+        await send(body(PIECE))
+
+
+async def returns(scope, receive, send):
+    pass
 
 
 async def raises(scope, receive, send):
@@ -187,13 +208,13 @@ def timelines():
     """Return timelines that, all together, go each way of the diagram."""
     yield [(20, END)], {}
     yield [(20, END)], {"head": start([])}
-    hears = hears_that_the_client_leaves
-    yield [(1, hears), (5, start()), (9, END)], {"head": None, "prepare": leaves(2)}
+    waits = waits_for_the_disconnect
+    yield [(1, waits), (5, start()), (9, END)], {"head": None, "prepare": leaves(2)}
     yield [(1, PIECE), (20, b"\n"), (30, END)], {}
     yield [(1, PIECE), (30, END)], {"prepare": leaves(25)}
     yield [(10, b"data: b\n\n"), (40, END)], {"prepare": slow(10, b"data: b\n\n")}
     yield [(10, b""), (40, END)], {"prepare": slow(10, b"")}
-    yield [(10, tries_an_empty_body), (70, END)], {"prepare": takes_none_empty}
+    yield [(10, tries_an_empty_body), (70, END)], {"prepare": refuses_empty_bodies}
     yield aborted([(10, PIECE), (40, END)], 17, prepare=slow(10, PIECE))
     yield aborted([(40, END)], 17, prepare=slow(10, PING))
     yield [(1, stays)], {"max_lifetime": 20.0}
@@ -204,7 +225,15 @@ def timelines():
     yield [(10, start()), (20, END)], EARLY | {"start_after": 5.0, "prepare": refuses}
     late = EARLY | {"start_after": 5.0, "prepare": slow(30, "http.response.start")}
     yield [(10, raises)], late | {"raises": LookupError}
-    yield [(1, hears), (60, END)], late | {"prepare": leaves_during_a_slow_start}
+    yield [(1, waits), (60, END)], late | {"prepare": leaves_during_a_slow_start}
+    # The app's call is over in any state.
+    yield [(1, returns)], {"head": None}
+    yield [(1, PIECE)], {}
+    yield [(10, stops_sending)], {"prepare": slow(30, PIECE)}
+    yield [(1, PIECE), (20, returns)], {}
+    yield [(16, returns)], {"prepare": slow(10, PING)}
+    yield aborted([(20, returns)], 17)
+    yield shut_down([(1, PIECE), (25.2, returns)], 20, drain=5.0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -232,8 +261,10 @@ def test_a_stream_goes_no_way_that_is_not_in_the_diagram(machine):
 # Published
 
 
-def test_the_stages_of_the_code_are_states_of_the_diagram():
-    assert set(get_args(pulse.Stage)) == set(LIFE.OPEN) <= set(LIFE.STATES)
+def test_the_states_of_the_code_are_states_of_the_diagram():
+    assert set(get_args(PingState)) == set(LIFE.KEPT_ALIVE)
+    assert set(get_args(ResponseState)) - {"live"} <= set(LIFE.STATES)
+    assert set(get_args(EndState)) - {"idle", "open"} <= set(LIFE.STATES)
     assert {name for way in LIFE.TRANSITIONS for name in way} == set(LIFE.STATES)
 
 
@@ -243,4 +274,4 @@ def test_the_picture_and_the_tables_are_those_of_the_diagram():
     assert "plots/life.svg" in page
     assert LIFE.tables() in page
     assert LIFE.published(page) == page
-    assert LIFE.published(page.replace("| over | closed |", "| over | x |")) == page
+    assert LIFE.published(page.replace("| ended | revoked |", "| ended | x |")) == page

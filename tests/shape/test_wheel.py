@@ -180,7 +180,7 @@ def test_a_wrong_wheel_is_seen():
     assert list(wheel_complaints(GOOD_WHEEL)) == []
     assert list(wheel_complaints([*GOOD_WHEEL, "tests/test_x.py"]))
     assert list(wheel_complaints([*GOOD_WHEEL, "keepalive/notes.txt"]))
-    for name in ["keepalive/py.typed", "keepalive/_frames.py", GOOD_WHEEL[-1]]:
+    for name in ["keepalive/py.typed", "keepalive/_ping.py", GOOD_WHEEL[-1]]:
         assert list(wheel_complaints(x for x in GOOD_WHEEL if x != name))
 
 

@@ -1,6 +1,6 @@
 // The same streams in Hono on Node.js: node --expose-gc server.mjs PORT INTERVAL.
 //
-// Law: one app, as Hono's users would write it. Knows nothing of how it is measured.
+// One app, as Hono's users would write it.
 //
 // Hono has no keep-alive of its own; its documentation's way is a loop in the handler. With
 // INTERVAL 0 there is no loop: the same streams without pings.

@@ -1,6 +1,6 @@
 """Anthropic's SDK for Python.
 
-Law: readers; each hands over what a user's code would get. Judges nothing.
+Each reader returns what a user's code would get.
 """
 
 from collections.abc import AsyncIterator, Iterator

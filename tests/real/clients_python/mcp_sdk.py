@@ -1,6 +1,6 @@
 """The MCP SDK's client, over each of its HTTP transports.
 
-Law: readers; each hands over what a user's code would get. Judges nothing.
+Each reader returns what a user's code would get.
 """
 
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def timer(url: str) -> AsyncIterator[Any]:
 
 
 async def kind(url: str) -> AsyncIterator[str]:
-    """Tell what a call that reports nothing is answered with."""
+    """Return the answer to a call that reports nothing."""
     kinds: list[str] = []
 
     async def note(response: httpx2.Response) -> None:

@@ -1,7 +1,5 @@
 """Reads streams with the clients of one module, all at the same time, in one process.
 
-Law: runs readers and tells what they did. Knows no client and judges nothing.
-
     python -m real.clients_python.reading MODULE [SECONDS]
 
 A client that takes longer than these seconds hangs, and is left. Takes `[[READER, URL], ...]`
@@ -51,11 +49,11 @@ async def _hand_over(read: Reader, url: str, got: list[Any]) -> None:
             got.append(item)
 
 
-def _told(raised: BaseException) -> Iterator[str]:
-    """Tell of an error; of a group's members, where it is one."""
+def _messages(raised: BaseException) -> Iterator[str]:
+    """Yield the messages of an error, or of the members of a group."""
     if isinstance(raised, BaseExceptionGroup):
         for member in raised.exceptions:
-            yield from _told(member)
+            yield from _messages(member)
     else:
         yield f"{type(raised).__name__}: {raised}"
 
@@ -72,7 +70,7 @@ async def reading(read: Reader, url: str, bound: float) -> dict[str, Any]:
     except TimeoutError as raised:
         error = f"hangs: nothing more in {bound:g} s" if limit.expired() else repr(raised)
     except Exception as raised:
-        error = "; ".join(_told(raised))[:300]
+        error = "; ".join(_messages(raised))[:300]
     # What differs between two streams by their addresses alone does not differ.
     return {"got": got, "error": error, "logged": [text.replace(url, "") for text in logged]}
 

@@ -1,6 +1,6 @@
 """Python's SSE libraries, and what people write by hand instead of one.
 
-Law: readers; each hands over what a user's code would get. Judges nothing.
+Each reader returns what a user's code would get.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ async def httpx_sse_async(url: str) -> AsyncIterator[Event]:
 
 
 async def aiohttp_sse_client2(url: str) -> AsyncIterator[Event]:
-    soon = timedelta(milliseconds=1)  # until it connects again, and is told to stay away
+    soon = timedelta(milliseconds=1)  # until it connects again, and is refused
     async with EventSource(url, reconnection_time=soon) as source:
         with contextlib.suppress(ConnectionError):  # as its documentation has it
             async for event in source:

@@ -1,6 +1,6 @@
 """BlackSheep, with server-sent events and `StreamedContent`.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from collections.abc import AsyncIterator
@@ -15,18 +15,18 @@ from real.frameworks.stage import (
     RECORDS,
     WHOLE,
     attentive,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 SSE_EVENTS = tuple(TextServerSentEvent(name) for name in EVENTS)
 
 
 async def lines() -> AsyncIterator[bytes]:
     """Yield NDJSON."""
-    async for line in told(RECORDS):
+    async for line in paced(RECORDS):
         yield line.encode()
 
 
@@ -35,7 +35,7 @@ def app() -> Application:
     made = Application(router=Router())  # the default one is shared
 
     async def events() -> Response:
-        return ServerSentEventsResponse(partial(told, SSE_EVENTS))
+        return ServerSentEventsResponse(partial(paced, SSE_EVENTS))
 
     async def listening(request: Request) -> Response:
         return ServerSentEventsResponse(partial(attentive, SSE_EVENTS, request.scope))

@@ -1,7 +1,4 @@
-"""The frameworks that are tried, and what each is known to do by itself.
-
-Law: facts. Starts nothing and reads nothing.
-"""
+"""The frameworks that are tried, and what each is known to do by itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ class Case:
         opening: Pings in the silence before the first event; 0 where the framework holds the
             response's start back until then.
         items: Events that its app sends between silences.
-        notices: When its generator is told that the client has left.
+        notices: When its generator learns that the client has left.
         background: Whether it has something for after the response.
         records: Whether it has another kind of stream, of records.
         ask: Sends a request.

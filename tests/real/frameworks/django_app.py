@@ -1,6 +1,6 @@
 """Django over ASGI, with `StreamingHttpResponse`, as an `asgi.py` has it.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 import django
@@ -9,21 +9,21 @@ from django.core.asgi import get_asgi_application
 from django.core.signals import request_finished
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
-from real.frameworks.stage import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, told
+from real.frameworks.stage import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, paced
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 async def events(_: HttpRequest) -> StreamingHttpResponse:
     """Stream events."""
-    body = told(tuple(f"data: {name}\n\n" for name in EVENTS))
+    body = paced(tuple(f"data: {name}\n\n" for name in EVENTS))
     return StreamingHttpResponse(body, content_type="text/event-stream")
 
 
 async def records(_: HttpRequest) -> StreamingHttpResponse:
     """Stream NDJSON."""
-    return StreamingHttpResponse(told(RECORDS), content_type=NDJSON)
+    return StreamingHttpResponse(paced(RECORDS), content_type=NDJSON)
 
 
 async def whole(_: HttpRequest) -> JsonResponse:
@@ -35,7 +35,7 @@ urlpatterns = [path(each.__name__, each) for each in (events, records, whole)]
 
 
 def finished(**_: object) -> None:
-    """Hear that a request is finished; it is what Django has for afterwards."""
+    """Record that a request is finished: Django's way to run something afterwards."""
     note("background ran")
 
 

@@ -1,6 +1,6 @@
 """Falcon, with `resp.sse` and `resp.stream`.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from collections.abc import AsyncIterator
@@ -16,11 +16,11 @@ from real.frameworks.stage import (
     WHOLE,
     attentive,
     background,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 SSE_EVENTS = tuple(falcon.asgi.SSEvent(text=name) for name in EVENTS)
 
@@ -31,7 +31,7 @@ class Events:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answer."""
         resp.schedule(partial(background, TOKEN.get()))
-        resp.sse = told(SSE_EVENTS)
+        resp.sse = paced(SSE_EVENTS)
 
 
 class Attentive:
@@ -49,7 +49,7 @@ class Records:
         """Answer."""
 
         async def body() -> AsyncIterator[bytes]:
-            async for line in told(RECORDS):
+            async for line in paced(RECORDS):
                 yield line.encode()
 
         resp.content_type = NDJSON

@@ -1,6 +1,6 @@
 """FastAPI, with Starlette's `StreamingResponse`.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from fastapi import BackgroundTasks, FastAPI
@@ -13,11 +13,11 @@ from real.frameworks.stage import (
     TOKEN,
     WHOLE,
     background,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 def app() -> FastAPI:
@@ -27,12 +27,12 @@ def app() -> FastAPI:
     @api.get("/events")
     async def events(tasks: BackgroundTasks) -> StreamingResponse:
         tasks.add_task(background, TOKEN.get())
-        body = told(tuple(f"data: {name}\n\n" for name in EVENTS))
+        body = paced(tuple(f"data: {name}\n\n" for name in EVENTS))
         return StreamingResponse(body, media_type="text/event-stream")
 
     @api.get("/records")
     async def records() -> StreamingResponse:
-        return StreamingResponse(told(RECORDS), media_type=NDJSON)
+        return StreamingResponse(paced(RECORDS), media_type=NDJSON)
 
     @api.get("/whole")
     async def whole() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """FastAPI's native streams: `EventSourceResponse`, and JSON lines by default.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 import json
@@ -16,11 +16,11 @@ from real.frameworks.stage import (
     TOKEN,
     WHOLE,
     background,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 class Record(BaseModel):
@@ -36,12 +36,12 @@ def app() -> FastAPI:
     @api.get("/events", response_class=EventSourceResponse)
     async def events(tasks: BackgroundTasks) -> AsyncIterable[str]:
         tasks.add_task(background, TOKEN.get())
-        async for name in told(EVENTS):
+        async for name in paced(EVENTS):
             yield name
 
     @api.get("/records")
     async def records() -> AsyncIterable[Record]:
-        async for line in told(RECORDS):
+        async for line in paced(RECORDS):
             yield Record(**json.loads(line))
 
     @api.get("/whole")

@@ -3,7 +3,7 @@
 That is a constant of FastAPI's and no setting; it is replaced in this process, for the tests
 not to wait so long.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 import fastapi.routing
@@ -11,7 +11,7 @@ from real.frameworks.fastapi_native_app import app
 from real.frameworks.stage import OPTIONS
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 PING = 0.16
 

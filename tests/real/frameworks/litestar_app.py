@@ -1,6 +1,6 @@
 """Litestar, with `ServerSentEvent` and `Stream`; and compressed by its own middleware.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from typing import Any
@@ -20,23 +20,23 @@ from real.frameworks.stage import (
     WHOLE,
     Probe,
     background,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 @get("/events")
 async def events() -> ServerSentEvent:
     """Stream events; with a task for afterwards."""
-    return ServerSentEvent(told(EVENTS), background=BackgroundTask(background, TOKEN.get()))
+    return ServerSentEvent(paced(EVENTS), background=BackgroundTask(background, TOKEN.get()))
 
 
 @get("/records")
 async def records() -> Stream:
     """Stream NDJSON."""
-    return Stream(told(RECORDS), media_type=NDJSON)
+    return Stream(paced(RECORDS), media_type=NDJSON)
 
 
 @get("/whole")

@@ -1,14 +1,14 @@
 """The MCP Python SDK's `streamable_http_app`, with a tool that takes long.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from mcp.server.mcpserver import Context, MCPServer
-from real.frameworks.stage import EVENTS, OPTIONS, told
+from real.frameworks.stage import EVENTS, OPTIONS, paced
 from starlette.applications import Starlette
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 def app() -> Starlette:
@@ -18,7 +18,7 @@ def app() -> Starlette:
     @server.tool()
     async def slow(token: str, ctx: Context) -> str:
         """Report progress, silent before and after."""
-        async for _ in told(EVENTS[:1], token):
+        async for _ in paced(EVENTS[:1], token):
             await ctx.report_progress(1, 2)
         return "done"
 

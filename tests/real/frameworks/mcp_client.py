@@ -1,6 +1,6 @@
 """What a client of MCP's streamable HTTP sends, as plain requests.
 
-Law: requests. The SDK's own client is no part of it, so that nothing is retried or hidden.
+The SDK's own client is not used, so that nothing is retried or hidden.
 """
 
 import uuid

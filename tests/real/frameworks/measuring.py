@@ -1,7 +1,4 @@
-"""What is taken of a framework's app: whole streams, and streams that the client leaves.
-
-Law: drives a client by conditions, and returns what came; the judging is the tests'.
-"""
+"""What is taken of a framework's app: whole streams, and streams that the client leaves."""
 
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Quart, with asynchronous generators.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from quart import Quart, Response
@@ -12,11 +12,11 @@ from real.frameworks.stage import (
     TOKEN,
     WHOLE,
     background,
-    told,
+    paced,
 )
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 def app() -> Quart:
@@ -26,14 +26,14 @@ def app() -> Quart:
     @made.get("/events")
     async def events() -> Response:
         made.add_background_task(background, TOKEN.get())
-        body = told(tuple(f"data: {name}\n\n" for name in EVENTS))
+        body = paced(tuple(f"data: {name}\n\n" for name in EVENTS))
         response = Response(body, content_type="text/event-stream")
         response.timeout = None
         return response
 
     @made.get("/records")
     async def records() -> Response:
-        return Response(told(RECORDS), content_type=NDJSON)
+        return Response(paced(RECORDS), content_type=NDJSON)
 
     @made.get("/whole")
     async def whole() -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""The clients' side: one framework's process, its journal and its gates, and what is read.
-
-Law: sockets, bytes and facts. Knows no framework, and asserts nothing of what it reads.
-"""
+"""The clients' side: one framework's process, its journal and its gates, and what is read."""
 
 import http.client
 import json
@@ -25,7 +22,7 @@ Split = Callable[[bytes], tuple[bytes, int]]
 
 
 def split_spaces(body: bytes) -> tuple[bytes, int]:
-    """Take the spaces in front of records out."""
+    """Remove the spaces in front of records."""
     rest = b"".join(line.lstrip(b" ") for line in body.splitlines(keepends=True))
     return rest, len(body) - len(rest)
 
@@ -81,7 +78,7 @@ class Served:
             connection.close()
 
     def open_background(self, token: str) -> None:
-        """Let a background task go on."""
+        """Release a background task."""
         self.open(background_gate(token))
 
 

@@ -1,6 +1,6 @@
 """Sanic over ASGI, with responses that are sent in parts.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from collections.abc import AsyncIterator
@@ -14,15 +14,15 @@ from real.frameworks.stage import (
     WHOLE,
     attentive,
     background,
-    told,
+    paced,
 )
 from sanic import HTTPResponse, Request, Sanic, json
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 ALIVE = ("kept",)
-"""The variants that are told of the lifespan."""
+"""The variants that get the lifespan."""
 
 SSE_EVENTS = tuple(f"data: {name}\n\n" for name in EVENTS)
 
@@ -43,7 +43,7 @@ def app() -> Sanic:
     @made.get("/events")
     async def events(request: Request) -> None:
         request.app.add_task(background(TOKEN.get()))
-        await send(request, "text/event-stream", told(SSE_EVENTS))
+        await send(request, "text/event-stream", paced(SSE_EVENTS))
 
     @made.get("/attentive")
     async def listening(request: Request) -> None:
@@ -52,7 +52,7 @@ def app() -> Sanic:
 
     @made.get("/records")
     async def records(request: Request) -> None:
-        await send(request, NDJSON, told(RECORDS))
+        await send(request, NDJSON, paced(RECORDS))
 
     @made.get("/whole")
     async def whole(_: Request) -> HTTPResponse:

@@ -1,7 +1,7 @@
-"""What uvicorn serves: the variants of one framework's app, told apart by a header.
+"""What uvicorn serves: the variants of one framework's app, chosen by a header.
 
-Law: ASGI in front of ASGI. It passes the app's messages on untouched and keeps the journal;
-the framework is the one that `FRAMEWORK` names.
+It is ASGI in front of ASGI: it passes the app's messages on unchanged and keeps the journal.
+The framework is the one that `FRAMEWORK` names.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 from real.frameworks.stage import GATES, TOKEN, Warnings, note
 
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 logging.getLogger("keepalive").addHandler(Warnings(logging.WARNING))
 
@@ -25,7 +25,7 @@ APPS: dict[str, ASGIApp] = FRAMEWORK.variants()
 
 @contextlib.asynccontextmanager
 async def alive(app: ASGIApp) -> AsyncIterator[None]:
-    """Have an app live its lifespan; one that knows none says so by raising."""
+    """Run an app's lifespan; one that does not support it raises."""
     questions: asyncio.Queue[Message] = asyncio.Queue()
     answers: asyncio.Queue[Message] = asyncio.Queue()
     scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
@@ -42,7 +42,7 @@ async def alive(app: ASGIApp) -> AsyncIterator[None]:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Have all apps live as long as the server."""
+    """Run the lifespan of all apps for as long as the server's."""
     async with contextlib.AsyncExitStack() as stack:
         await receive()
         for name in getattr(FRAMEWORK, "ALIVE", APPS):

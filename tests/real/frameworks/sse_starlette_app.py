@@ -1,6 +1,6 @@
 """sse-starlette's `EventSourceResponse`, which pings by itself, in a Starlette app.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from real.frameworks.stage import (
@@ -9,7 +9,7 @@ from real.frameworks.stage import (
     TOKEN,
     WHOLE,
     background,
-    told,
+    paced,
 )
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from keepalive import KeepaliveMiddleware
-from keepalive._asgi import ASGIApp
+from keepalive._types import ASGIApp
 
 
 async def events(request: Request) -> EventSourceResponse:
@@ -27,7 +27,7 @@ async def events(request: Request) -> EventSourceResponse:
     ping = request.query_params.get("ping")
     task = BackgroundTask(background, TOKEN.get())
     every = None if ping is None else float(ping)
-    return EventSourceResponse(told(EVENTS), ping=every, background=task)
+    return EventSourceResponse(paced(EVENTS), ping=every, background=task)
 
 
 async def whole(_: Request) -> JSONResponse:

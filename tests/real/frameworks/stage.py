@@ -1,6 +1,6 @@
 """What the apps of all frameworks play: silences that a client ends, and a journal of it all.
 
-Law: knows no framework and no server. Gates and a journal belong to one process.
+Gates and the journal belong to one process.
 
 An app is silent until a client opens the gate of its token, by another request, so that no
 test has to guess how long a silence lasts. Facts go, as JSON lines, to the file that `JOURNAL`
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from keepalive import Ping, PingSent, StreamEnded, StreamStarted, stream
-from keepalive._asgi import ASGIApp, Receive, Scope, Send
+from keepalive._types import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Warnings(logging.Handler):
     """Writes down what the middleware warns of."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one record."""
+        """Add one record."""
         note("warning", text=record.getMessage())
 
 
@@ -74,7 +74,7 @@ async def silence(token: str) -> None:
     await GATES[token].acquire()
 
 
-async def told(items: tuple[T, ...], token: str | None = None) -> AsyncIterator[T]:
+async def paced(items: tuple[T, ...], token: str | None = None) -> AsyncIterator[T]:
     """Yield items, silent before each and behind the last; write down how that ends."""
     token = token or TOKEN.get()
     how = "completed"
@@ -93,7 +93,7 @@ async def told(items: tuple[T, ...], token: str | None = None) -> AsyncIterator[
 async def attentive(items: tuple[T, ...], scope: Scope) -> AsyncIterator[T]:
     """Do the same, but stop as soon as the stream's own signal says so."""
     stopping = asyncio.ensure_future(stream(scope).signal.wait())
-    source = told(items)
+    source = paced(items)
     try:
         while True:
             item = asyncio.ensure_future(anext(source, None))

@@ -1,6 +1,6 @@
 """Starlette, with `StreamingResponse`; and compressed, by its own middleware or another.
 
-Law: what it serves is in `stage`; here is how its users write that. Knows no client.
+What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from real.frameworks.stage import (
     WHOLE,
     Probe,
     background,
-    told,
+    paced,
 )
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -26,21 +26,21 @@ from starlette.routing import Route
 from starlette_compress import CompressMiddleware
 
 from keepalive import KeepaliveMiddleware, Ping
-from keepalive._asgi import ASGIApp, Message, Receive, Scope, Send
+from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 SSE = "text/event-stream"
 
 
 async def events(_: Request) -> StreamingResponse:
     """Stream events; with a task for afterwards."""
-    body = told(tuple(f"data: {name}\n\n" for name in EVENTS))
+    body = paced(tuple(f"data: {name}\n\n" for name in EVENTS))
     task = BackgroundTask(background, TOKEN.get())
     return StreamingResponse(body, media_type=SSE, background=task)
 
 
 async def records(_: Request) -> StreamingResponse:
     """Stream NDJSON."""
-    return StreamingResponse(told(RECORDS), media_type=NDJSON)
+    return StreamingResponse(paced(RECORDS), media_type=NDJSON)
 
 
 async def whole(_: Request) -> JSONResponse:

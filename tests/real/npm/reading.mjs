@@ -1,7 +1,5 @@
 // Reads streams with the clients of one module, all at the same time, in one process.
 //
-// Law: runs readers and tells what they did. Knows no client and judges nothing.
-//
 //     node reading.mjs MODULE [SECONDS]
 //
 // A client that takes longer than these seconds hangs, and is left. Takes
@@ -38,8 +36,8 @@ async function reading(read, url) {
     await own.run(found, () => bounded(read(url, say)));
   } catch (error) {
     const cause = error?.cause?.code ?? error?.cause?.message;
-    const told = [`${error?.name}: ${error?.message}`, ...(cause ? [cause] : [])];
-    found.error = told.join("; ").slice(0, 300);
+    const messages = [`${error?.name}: ${error?.message}`, ...(cause ? [cause] : [])];
+    found.error = messages.join("; ").slice(0, 300);
   }
   // What differs between two streams by their addresses alone does not differ.
   found.logged = found.logged.map((text) => text.replaceAll(url, ""));

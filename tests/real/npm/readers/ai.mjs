@@ -1,6 +1,6 @@
 // The Vercel AI SDK: its providers, and the stream that its pages read.
 //
-// Law: readers; each hands over what a user's code would get. Judges nothing.
+// Each reader returns what a user's code would get.
 
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";

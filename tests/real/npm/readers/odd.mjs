@@ -1,6 +1,4 @@
-// Readers that behave badly, each in its way, to see what is told of them.
-//
-// Law: readers. Read nothing.
+// Readers that behave badly, each in its way, to see what is reported of them.
 
 import { setTimeout as sleep } from "node:timers/promises";
 

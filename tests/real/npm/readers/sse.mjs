@@ -1,6 +1,6 @@
 // JavaScript's SSE libraries, and what people write by hand instead of one.
 //
-// Law: readers; each hands over what a user's code would get. Judges nothing.
+// Each reader returns what a user's code would get.
 
 import { EventSource } from "eventsource";
 import { createParser } from "eventsource-parser";

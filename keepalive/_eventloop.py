@@ -1,89 +1,52 @@
-"""The running event loop, asyncio's or trio's, behind the same few verbs.
+"""One interface to the running event loop, asyncio's or trio's.
 
-Law: starts tasks, timers and callbacks, and tells the time. Knows nothing of streams.
-
-anyio has no way to start a task outside a task group, hence this module. It never imports
-trio: where trio runs, it has been imported.
+It is needed because anyio can't start a task outside a task group, and because a task group
+around an app would change what the app's caller sees: its exceptions would become groups. trio
+is never imported here; if it runs, it has been imported.
 """
 
 import asyncio
 import contextlib
-import logging
 import sys
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     import trio
+
+from ._types import LOGGER, do_nothing
 
 Cancel: TypeAlias = Callable[[], object]
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Cancellable(AbstractContextManager[Any, bool], Protocol):
-    """A block of code; leaving it behind is all that its cancellation does."""
-
-    def cancel(self) -> None:
-        """Cancel what the block is waiting for, once, while it is there.
-
-        From the loop's own thread only.
-        """
-        ...  # pragma: no cover
-
-
-class Loop(Protocol):
-    """One running event loop."""
-
-    @property
-    def time(self) -> Callable[[], float]:
-        """The loop's own clock, in seconds."""
-        ...  # pragma: no cover
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back in the loop's next turn. From the loop's own thread only."""
-        ...  # pragma: no cover
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
-        """Call back at a time of the loop's clock; return what prevents it."""
-        ...  # pragma: no cover
-
-    def wake(self, callback: Callable[[], None]) -> None:
-        """Call back soon; from any thread or signal handler. A loop that is over doesn't."""
-        ...  # pragma: no cover
-
-    def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
-        """Start a task in that context; return what cancels it.
-
-        `done` is called when the task is over, be it cancelled before its first step.
-        """
-        ...  # pragma: no cover
-
-
-def current_loop() -> Loop:
+def current_loop() -> "Loop":
     """Return the event loop that runs the calling task.
 
     Raises:
         RuntimeError: Neither asyncio nor trio is running here.
     """
-    if _trio_runs():
+    if _trio_is_running():
         return TrioLoop()
     # pyright takes a callable in `__slots__`, `time`, for a method that would be bound.
     return AsyncioLoop()  # pyright: ignore[reportReturnType]
 
 
-def cancellable() -> Cancellable:
-    """Return a block of code of the calling task's that may be cancelled."""
-    if _trio_runs():
+def cancellable() -> "AppCall":
+    """Return a context manager whose `cancel` cancels the code in it, once.
+
+    The code after it runs on as usual. `cancel` is to be called in the loop's thread.
+    """
+    if _trio_is_running():
         scope: trio.CancelScope = sys.modules["trio"].CancelScope()
         return scope
     return _Block()
 
 
-def _trio_runs() -> bool:
+def _trio_is_running() -> bool:
     trio_lowlevel = sys.modules.get("trio.lowlevel")
     return trio_lowlevel is not None and trio_lowlevel.in_trio_task()
 
@@ -96,25 +59,32 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
-        # Timers would otherwise run in, and keep alive, the context of whoever set them.
+        # Otherwise timers would run in the context of the task that set them, and keep it.
         self._context = Context()
-        # That method does nothing but call this function, at twice the price.
+        # The method does nothing but call this function, and takes twice as long.
         plain = getattr(self._loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         self.time = time.monotonic if plain else self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn of the loop. To be called in the loop's thread."""
         self._loop.call_soon(callback, context=self._context)
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Cancel:
+        """Call back at a time of the loop's clock; return a function that prevents it."""
         return self._loop.call_at(when, callback, context=self._context).cancel
 
     def wake(self, callback: Callable[[], None]) -> None:
+        """Call back soon. Thread-safe and signal-safe. A closed loop does nothing."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
     def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
+        """Start a task in that context; return a function that cancels it.
+
+        `done` is called when the task is over, even if it was cancelled before its first step.
+        """
         task = self._loop.create_task(work(), context=context)
-        self._tasks[task] = done  # the loop itself refers to its tasks only weakly
+        self._tasks[task] = done  # the loop itself has only weak references to its tasks
         task.add_done_callback(self._over, context=self._context)
         return task.cancel
 
@@ -123,9 +93,10 @@ class AsyncioLoop:
 
 
 class _Block:
-    """A block of code of one task's. Cancelled once, as asyncio does, not again and again.
+    """A block of code of one task. It is cancelled once, as asyncio does.
 
-    So that an app's clean-up may wait for something, which a cancel scope would not let it.
+    A cancel scope would cancel it at each `await`, so that an app's clean-up could not wait
+    for anything.
     """
 
     __slots__ = ("_before", "_cancelled", "_task")
@@ -145,12 +116,15 @@ class _Block:
         if not self._cancelled:
             return False
         # Somebody else may have cancelled the task as well.
-        mine = self._task.uncancel() <= self._before
-        return mine and kind is not None and issubclass(kind, asyncio.CancelledError)
+        only_by_this = self._task.uncancel() <= self._before
+        return only_by_this and kind is not None and issubclass(kind, asyncio.CancelledError)
 
 
 class TrioLoop:
-    """trio's running loop. Tasks are system tasks: they end with the run, and never fail."""
+    """trio's running loop, with the methods of `AsyncioLoop`.
+
+    Tasks are system tasks, which end with the run.
+    """
 
     __slots__ = ("_token", "_trio", "time")
 
@@ -162,12 +136,12 @@ class TrioLoop:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.wake(callback)
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Cancel:
-        async def alarm() -> None:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Cancel:
+        async def timer() -> None:
             await self._trio.sleep_until(when)
             callback()
 
-        return self.spawn(alarm, Context(), _nothing)
+        return self.spawn(timer, Context(), do_nothing)
 
     def wake(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
@@ -180,8 +154,8 @@ class TrioLoop:
             try:
                 with scope:
                     await work()
-            except Exception:  # it would end the whole run, and whatever else that serves
-                logging.getLogger("keepalive").exception("a task has failed")
+            except Exception:  # a system task that fails ends the whole run
+                LOGGER.exception("a task has failed")
             finally:
                 done()
 
@@ -189,17 +163,17 @@ class TrioLoop:
         return scope.cancel
 
 
-def _nothing() -> None:
-    """Do nothing, when a timer is over."""
+Loop: TypeAlias = AsyncioLoop | TrioLoop
+AppCall: TypeAlias = "_Block | trio.CancelScope"
 
 
 @types.coroutine
 def run_in(
     context: Context, coroutine: Coroutine[Any, Any, None], blocked: Callable[[], None]
 ) -> Generator[Any, Any, None]:
-    """Run a coroutine within the current task, but in a context of its own.
+    """Run a coroutine in the current task, but in a context of its own.
 
-    `blocked` is called once, at the coroutine's first wait; not if it never has to wait.
+    `blocked` is called when the coroutine first suspends; never if it does not.
     """
     resume, value = coroutine.send, None
     try:
@@ -209,15 +183,15 @@ def run_in(
             except StopIteration:
                 return
             blocked()
-            blocked = _nothing
+            blocked = do_nothing
             try:
                 resume, value = coroutine.send, (yield awaited)
-            except GeneratorExit:  # the loop has ended; its contexts may be in use
+            except GeneratorExit:  # the loop has ended, and the context may be in use
                 coroutine.close()
                 raise
             except BaseException as error:  # a cancellation, above all
                 resume, value = coroutine.throw, error
             finally:
-                del awaited  # it may hold an error, whose traceback refers to this frame
+                del awaited  # it may hold an error whose traceback refers to this frame
     finally:
         del value  # as above

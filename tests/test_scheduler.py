@@ -1,4 +1,4 @@
-"""The heart by itself, on a loop that is worked by hand."""
+"""The scheduler by itself, on an event loop that is turned by hand."""
 
 import types
 from contextvars import Context, ContextVar
@@ -8,8 +8,8 @@ import pytest
 from harness import END, PING, body, play, run
 
 from keepalive import AbortController
-from keepalive._backend import current_loop, run_in
-from keepalive._heart import BATCH, Heart
+from keepalive._eventloop import current_loop, run_in
+from keepalive._scheduler import BATCH, PingScheduler
 
 WHO = ContextVar("who")
 
@@ -55,7 +55,7 @@ class HandLoop:
 
     def __init__(self):
         self.now = 0.0
-        self.soon, self.alarms, self.parked = [], [], []
+        self.soon, self.timers, self.parked = [], [], []
         self.tasks = 0
 
     def time(self):
@@ -68,9 +68,9 @@ class HandLoop:
         self.soon.append(callback)
 
     def call_at(self, when, callback):
-        alarm = (when, callback)
-        self.alarms.append(alarm)
-        return lambda: alarm in self.alarms and self.alarms.remove(alarm)
+        timer = (when, callback)
+        self.timers.append(timer)
+        return lambda: timer in self.timers and self.timers.remove(timer)
 
     def spawn(self, work, context, done):
         self.tasks += 1
@@ -79,9 +79,9 @@ class HandLoop:
         return task.cancel
 
     def turn(self):
-        for alarm in [alarm for alarm in self.alarms if alarm[0] <= self.now]:
-            self.alarms.remove(alarm)
-            self.soon.append(alarm[1])
+        for timer in [timer for timer in self.timers if timer[0] <= self.now]:
+            self.timers.remove(timer)
+            self.soon.append(timer[1])
         soon, self.soon = self.soon, []
         for callback in soon:
             callback()
@@ -89,7 +89,7 @@ class HandLoop:
     def run(self):
         """Turn until nothing is left to do; return how often."""
         turns = 0
-        while self.soon or any(when <= self.now for when, _ in self.alarms):
+        while self.soon or any(when <= self.now for when, _ in self.timers):
             self.turn()
             turns += 1
         return turns
@@ -100,22 +100,22 @@ def parked():
     yield
 
 
-class Member:
+class Stream:
     """A stream that is silent, or busy until some time."""
 
-    ahead = behind = None
+    _prev = _next = None
 
     def __init__(self, calls, interval=10.0, *, due=0.0, waits=False, name=""):
         self.calls, self.interval, self.due, self.waits = calls, interval, due, waits
         self.slack = 0.02 * interval
         self.context = Context()
         self.context.run(WHO.set, self)
-        self.stops = AbortController().signal
+        self.stop_signal = AbortController().signal
         self.cancel = None
         self.name = name
 
-    def look(self, now, latest):
-        self.calls.append(("look", now))
+    def poll(self, now, latest):
+        self.calls.append(("poll", now))
         if self.due > latest:
             return None, self.due
         self.due = now + self.interval
@@ -128,12 +128,12 @@ class Member:
             await parked()
             assert WHO.get() is self
 
-    def blocked(self, cancel):
+    def ping_blocked(self, cancel):
         self.cancel = cancel
 
-    def heed(self):
+    def check_signals(self):
         assert WHO.get() is self
-        self.calls.append(("heed", self))
+        self.calls.append(("check", self))
 
 
 def pinged(calls):
@@ -151,121 +151,121 @@ def calls():
 
 
 @pytest.fixture
-def heart(loop):
-    return Heart(loop)
+def scheduler(loop):
+    return PingScheduler(loop)
 
 
-def test_one_timer_serves_all(loop, calls, heart):
+def test_one_timer_serves_all(loop, calls, scheduler):
     for when in (30.0, 10.0, 20.0):
-        heart.add(Member(calls), when)
-        assert len(loop.alarms) == 1
-    assert loop.alarms[0][0] == 10.0
-    assert len(heart) == 3
+        scheduler.add(Stream(calls), when)
+        assert len(loop.timers) == 1
+    assert loop.timers[0][0] == 10.0
+    assert len(scheduler) == 3
 
 
-def test_no_turn_serves_more_than_a_batch(loop, calls, heart):
+def test_no_turn_serves_more_than_a_batch(loop, calls, scheduler):
     for _ in range(1000):
-        heart.add(Member(calls), 10.0)
+        scheduler.add(Stream(calls), 10.0)
     loop.now = 10.0
     served = 0
-    while loop.soon or any(when <= loop.now for when, _ in loop.alarms):
+    while loop.soon or any(when <= loop.now for when, _ in loop.timers):
         calls.clear()
         loop.turn()
         assert len(calls) <= 2 * BATCH
         served += len(pinged(calls))
     assert served == 1000
-    assert len(loop.alarms) == 1
+    assert len(loop.timers) == 1
 
 
-def test_a_beat_is_one_task_for_each_batch_not_for_each_stream(loop, calls, heart):
+def test_a_round_takes_one_task_per_batch_not_per_stream(loop, calls, scheduler):
     for _ in range(5 * BATCH):
-        heart.add(Member(calls), 10.0)
+        scheduler.add(Stream(calls), 10.0)
     loop.now = 10.0
     loop.run()
     assert len(pinged(calls)) == 5 * BATCH
     assert loop.tasks == 5
 
 
-def test_a_busy_stream_is_looked_at_and_nothing_else(loop, calls, heart):
-    heart.add(Member(calls, due=13.0), 10.0)
+def test_a_busy_stream_is_polled_and_nothing_else(loop, calls, scheduler):
+    scheduler.add(Stream(calls, due=13.0), 10.0)
     loop.now = 10.0
     loop.run()
-    assert calls == [("look", 10.0)]
-    assert [alarm[0] for alarm in loop.alarms] == [13.0]
+    assert calls == [("poll", 10.0)]
+    assert [timer[0] for timer in loop.timers] == [13.0]
 
 
-def test_pings_go_out_in_the_order_of_coming_beat_after_beat(loop, calls, heart):
-    members = [Member(calls) for _ in range(3 * BATCH)]
-    for member in members:
-        heart.add(member, 10.0)
+def test_pings_are_sent_in_the_order_of_arrival_round_after_round(loop, calls, scheduler):
+    streams = [Stream(calls) for _ in range(3 * BATCH)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
     for loop.now in (10.0, 20.0, 30.0):
         loop.run()
-    assert pinged(calls) == 3 * members
+    assert pinged(calls) == 3 * streams
 
 
-def test_who_has_to_wait_keeps_the_task_and_another_walks_on(loop, calls, heart):
-    members = [Member(calls, waits=number in (1, 2)) for number in range(5)]
-    for member in members:
-        heart.add(member, 10.0)
+def test_a_blocked_ping_keeps_its_task_and_another_takes_over(loop, calls, scheduler):
+    streams = [Stream(calls, waits=number in (1, 2)) for number in range(5)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
     loop.now = 10.0
     loop.run()
-    assert pinged(calls) == members
+    assert pinged(calls) == streams
     assert loop.tasks == 3
-    assert [member.cancel is not None for member in members] == [
+    assert [stream.cancel is not None for stream in streams] == [
         False,
         True,
         True,
         False,
         False,
     ]
-    assert [alarm[0] for alarm in loop.alarms] == [20.0]
+    assert [timer[0] for timer in loop.timers] == [20.0]
     for task in loop.parked:
         task.step()
     loop.run()
-    assert loop.tasks == 3, "who has waited does not walk on"
-    members[1].cancel()  # too late, and no error
+    assert loop.tasks == 3, "a worker that was blocked serves no other stream"
+    streams[1].cancel()  # too late, and no error
     assert len(pinged(calls)) == 5
 
 
-def test_where_every_ping_has_to_wait_many_are_begun_in_a_turn(loop, calls, heart):
+def test_if_every_ping_blocks_many_are_begun_in_a_turn(loop, calls, scheduler):
     """As on trio, or on a server whose sends always give way."""
-    members = [Member(calls, waits=True) for _ in range(1000)]
-    for member in members:
-        heart.add(member, 10.0)
+    streams = [Stream(calls, waits=True) for _ in range(1000)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
     loop.now = 10.0
     most = 0
     turns = 0
-    while loop.soon or any(when <= loop.now for when, _ in loop.alarms):
+    while loop.soon or any(when <= loop.now for when, _ in loop.timers):
         before = len(pinged(calls))
         loop.turn()
         turns += 1
         most = max(most, len(pinged(calls)) - before)
-    assert pinged(calls) == members
+    assert pinged(calls) == streams
     assert most <= BATCH
     assert turns < 1000 / BATCH * 3 + 20
-    assert [alarm[0] for alarm in loop.alarms] == [20.0]
+    assert [timer[0] for timer in loop.timers] == [20.0]
 
 
-def test_what_ends_a_wait_ends_no_walk(loop, calls, heart):
-    members = [Member(calls, waits=number == 1) for number in range(3)]
-    for member in members:
-        heart.add(member, 10.0)
+def test_aborting_a_blocked_ping_stops_no_other_worker(loop, calls, scheduler):
+    streams = [Stream(calls, waits=number == 1) for number in range(3)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
     loop.now = 10.0
     for _ in range(4):
         loop.turn()
-    assert pinged(calls) == members[:2]
-    members[1].cancel()
+    assert pinged(calls) == streams[:2]
+    streams[1].cancel()
     loop.run()
-    assert pinged(calls) == members
-    members[1].waits = False
+    assert pinged(calls) == streams
+    streams[1].waits = False
     loop.now = 20.0
     loop.run()
-    assert pinged(calls) == 2 * members
+    assert pinged(calls) == 2 * streams
 
 
-def test_a_walk_that_is_cancelled_before_it_begins_is_taken_over(loop, calls, heart):
+def test_a_worker_that_is_cancelled_before_it_begins_is_replaced(loop, calls, scheduler):
     """As by somebody who cancels all tasks of a loop, and goes on."""
-    heart.add(Member(calls), 10.0)
+    scheduler.add(Stream(calls), 10.0)
     loop.now = 10.0
     while not loop.tasks:
         loop.turn()
@@ -273,12 +273,12 @@ def test_a_walk_that_is_cancelled_before_it_begins_is_taken_over(loop, calls, he
     step.__self__.cancel()
     loop.run()
     assert (len(pinged(calls)), loop.tasks) == (1, 2)
-    assert [alarm[0] for alarm in loop.alarms] == [20.0]
+    assert [timer[0] for timer in loop.timers] == [20.0]
 
 
-def test_a_walk_that_waits_for_ever_may_be_thrown_away():
+def test_a_worker_that_is_blocked_forever_can_be_closed():
     """As a loop's last tasks are; what is in the stream's context then, may be in use."""
-    member, ended = Member([]), []
+    stream, ended = Stream([]), []
 
     async def ping():
         try:
@@ -286,151 +286,151 @@ def test_a_walk_that_waits_for_ever_may_be_thrown_away():
         finally:
             ended.append(True)
 
-    coroutine = run_in(member.context, ping(), lambda: ended.append(False))
+    coroutine = run_in(stream.context, ping(), lambda: ended.append(False))
     coroutine.send(None)
     assert ended == [False]
-    member.context.run(coroutine.close)
+    stream.context.run(coroutine.close)
     assert ended == [False, True]
 
 
-def test_who_leaves_while_being_looked_at_stays_away(loop, calls, heart):
+def test_a_stream_that_is_removed_while_polled_is_not_rescheduled(loop, calls, scheduler):
     """As a stream does whose reader, an eager task, hears at once that its client has left."""
-    leaves, stays = Member(calls), Member(calls)
-    leaves.look = lambda now, latest: (heart.remove(leaves), (None, now + 10.0))[1]
-    for member in (leaves, stays):
-        heart.add(member, 10.0)
+    leaves, stays = Stream(calls), Stream(calls)
+    leaves.poll = lambda now, latest: (scheduler.remove(leaves), (None, now + 10.0))[1]
+    for stream in (leaves, stays):
+        scheduler.add(stream, 10.0)
     loop.now = 10.0
     loop.run()
     assert pinged(calls) == [stays]
-    assert (len(heart), leaves.ahead) == (1, None)
+    assert (len(scheduler), leaves._prev) == (1, None)
 
 
-def test_who_leaves_during_a_walk_is_not_served(loop, calls, heart):
-    stays = [Member(calls) for _ in range(2 * BATCH)]
-    leaves = Member(calls)
-    for member in (*stays, leaves):
-        heart.add(member, 10.0)
+def test_a_stream_that_is_removed_during_a_round_is_not_served(loop, calls, scheduler):
+    stays = [Stream(calls) for _ in range(2 * BATCH)]
+    leaves = Stream(calls)
+    for stream in (*stays, leaves):
+        scheduler.add(stream, 10.0)
     loop.now = 10.0
     while not calls:
         loop.turn()
-    heart.remove(leaves)
+    scheduler.remove(leaves)
     loop.run()
     assert pinged(calls) == stays
 
 
-def test_who_comes_during_a_walk_sets_no_timer_of_its_own(loop, calls, heart):
-    heart.add(Member(calls), 10.0)
+def test_a_stream_that_is_added_during_a_round_sets_no_timer(loop, calls, scheduler):
+    scheduler.add(Stream(calls), 10.0)
     loop.now = 10.0
     loop.turn()
-    heart.add(Member(calls), 15.0)
-    assert loop.alarms == []
+    scheduler.add(Stream(calls), 15.0)
+    assert loop.timers == []
     loop.run()
-    assert [alarm[0] for alarm in loop.alarms] == [15.0]
+    assert [timer[0] for timer in loop.timers] == [15.0]
 
 
-def test_no_turn_delivers_more_than_a_batch(loop, calls, heart):
+def test_no_turn_runs_more_notifications_than_a_batch(loop, calls, scheduler):
     for _ in range(5 * BATCH):
-        heart.post(Member(calls))
+        scheduler.notify(Stream(calls))
     assert len(loop.soon) == 1
-    heeded = 0
+    checked = 0
     while loop.soon:
         calls.clear()
         loop.turn()
         assert 0 < len(calls) <= BATCH
-        heeded += len(calls)
-    assert heeded == 5 * BATCH
+        checked += len(calls)
+    assert checked == 5 * BATCH
 
 
-def test_a_signal_reaches_all_that_follow_it_and_nobody_else(loop, calls, heart):
+def test_a_signal_reaches_all_of_its_streams_and_no_other(loop, calls, scheduler):
     controller = AbortController()
-    members = [Member(calls) for _ in range(2 * BATCH)]
-    for number, member in enumerate(members):
+    streams = [Stream(calls) for _ in range(2 * BATCH)]
+    for number, stream in enumerate(streams):
         if number % 2:
-            member.stops = controller.signal
-        heart.add(member, 10.0 + number)
+            stream.stop_signal = controller.signal
+        scheduler.add(stream, 10.0 + number)
     assert len(controller.signal._callbacks) == 1
     controller.abort()
     assert calls == []
     loop.run()
-    assert [call[1] for call in calls] == members[1::2]
+    assert [call[1] for call in calls] == streams[1::2]
 
 
-def test_a_signal_is_followed_as_long_as_it_has_members(loop, calls, heart):
+def test_a_signal_is_subscribed_to_as_long_as_it_has_streams(loop, calls, scheduler):
     controller = AbortController()
-    members = [Member(calls), Member(calls)]
-    for member in members:
-        member.stops = controller.signal
-        heart.add(member, 10.0)
-    heart.remove(members[0])
+    streams = [Stream(calls), Stream(calls)]
+    for stream in streams:
+        stream.stop_signal = controller.signal
+        scheduler.add(stream, 10.0)
+    scheduler.remove(streams[0])
     assert len(controller.signal._callbacks) == 1
-    heart.remove(members[1])
-    heart.remove(members[1])
+    scheduler.remove(streams[1])
+    scheduler.remove(streams[1])
     assert not controller.signal._callbacks
-    heart.add(members[0], 10.0)
+    scheduler.add(streams[0], 10.0)
     controller.abort()
     loop.run()
-    assert calls == [("heed", members[0])]
+    assert calls == [("check", streams[0])]
 
 
-def test_a_stream_that_is_not_due_brings_nobody_else_early(loop, calls, heart):
-    heart.add(Member(calls, due=15.0), 10.0)
-    heart.add(Member(calls, due=10.1), 10.1)
+def test_a_stream_that_is_not_due_makes_no_other_early(loop, calls, scheduler):
+    scheduler.add(Stream(calls, due=15.0), 10.0)
+    scheduler.add(Stream(calls, due=10.1), 10.1)
     loop.now = 10.0
     loop.run()
     assert pinged(calls) == []
-    assert loop.alarms[0][0] == 10.1
+    assert loop.timers[0][0] == 10.1
 
 
-def test_a_stream_that_is_due_brings_others_early(loop, calls, heart):
-    members = [Member(calls, due=when) for when in (10.0, 10.1, 10.2, 10.3)]
-    for member in members:
-        heart.add(member, member.due)
+def test_a_stream_that_is_due_makes_others_early(loop, calls, scheduler):
+    streams = [Stream(calls, due=when) for when in (10.0, 10.1, 10.2, 10.3)]
+    for stream in streams:
+        scheduler.add(stream, stream.due)
     loop.now = 10.0
     loop.run()
-    assert pinged(calls) == members[:3]
+    assert pinged(calls) == streams[:3]
 
 
-def test_company_lasts_no_longer_than_its_beat(loop, calls, heart):
-    heart.add(Member(calls), 10.0)
-    heart.add(Member(calls, due=15.1), 15.0)
+def test_coalescing_lasts_no_longer_than_its_round(loop, calls, scheduler):
+    scheduler.add(Stream(calls), 10.0)
+    scheduler.add(Stream(calls, due=15.1), 15.0)
     loop.now = 10.0
     loop.run()
     loop.now = 15.0
     loop.run()
     assert len(pinged(calls)) == 1
-    assert loop.alarms[0][0] == 15.1
+    assert loop.timers[0][0] == 15.1
 
 
-def test_a_timer_that_fires_a_little_early_is_right_on_time(loop, calls, heart):
-    heart.add(Member(calls, due=10.0), 10.0)
+def test_a_timer_that_fires_a_little_early_is_right_on_time(loop, calls, scheduler):
+    scheduler.add(Stream(calls, due=10.0), 10.0)
     loop.now = 9.9995
-    loop.alarms.pop()[1]()
+    loop.timers.pop()[1]()
     loop.run()
     assert len(pinged(calls)) == 1
 
 
-def test_a_timer_that_fires_early_by_more_than_the_slack_is_too_early(loop, calls, heart):
-    heart.add(Member(calls, interval=0.01, due=10.0), 9.9)
+def test_a_timer_that_fires_early_by_more_than_the_slack_is_too_early(loop, calls, scheduler):
+    scheduler.add(Stream(calls, interval=0.01, due=10.0), 9.9)
     loop.now = 9.9995
     loop.run()
     assert pinged(calls) == []
-    assert [alarm[0] for alarm in loop.alarms] == [10.0]
+    assert [timer[0] for timer in loop.timers] == [10.0]
 
 
-def test_a_timer_that_fires_much_too_early_is_set_again(loop, calls, heart):
-    heart.add(Member(calls), 10.0)
+def test_a_timer_that_fires_much_too_early_is_set_again(loop, calls, scheduler):
+    scheduler.add(Stream(calls), 10.0)
     loop.now = 5.0
-    loop.alarms.pop()[1]()
+    loop.timers.pop()[1]()
     loop.run()
     assert calls == []
-    assert loop.alarms[0][0] == 10.0
+    assert loop.timers[0][0] == 10.0
 
 
-def test_a_heart_without_streams_sets_no_timer(loop, calls, heart):
-    member = Member(calls)
-    heart.add(member, 10.0)
-    heart.remove(member)
-    assert (len(heart), loop.alarms) == (0, [])
+def test_a_scheduler_without_streams_sets_no_timer(loop, calls, scheduler):
+    stream = Stream(calls)
+    scheduler.add(stream, 10.0)
+    scheduler.remove(stream)
+    assert (len(scheduler), loop.timers) == (0, [])
 
 
 def test_a_ping_that_takes_a_little_moves_the_next_one_by_nothing(backend):

@@ -12,7 +12,7 @@ TYPE = b"content-type"
 def untouched(world, head):
     assert world.sent[0][1] == head
     assert world.pings == []
-    assert world.facts == []
+    assert world.events == []
     return True
 
 
@@ -77,7 +77,7 @@ def test_a_route_that_is_none(backend):
 
 
 @pytest.mark.parametrize("scope", [http(method="HEAD"), http("/off")])
-def test_hands_off_means_the_servers_own_callables(backend, scope):
+def test_excluded_scopes_get_the_servers_own_callables(backend, scope):
     async def main():
         seen = []
 
@@ -321,7 +321,7 @@ def nested(*intervals, **outermost):
 def test_the_innermost_does_the_pinging_alone(backend, inner_to_outer, pings):
     world = play(backend, [(22, END)], wrap=nested(*inner_to_outer))
     assert world.pings == pings
-    assert len(world.facts) == (len(pings) + 2 if pings else 0)
+    assert len(world.events) == (len(pings) + 2 if pings else 0)
 
 
 def test_headers_are_added_once(backend):

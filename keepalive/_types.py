@@ -1,10 +1,9 @@
-"""ASGI in types: what a server, a middleware and an app hand each other.
-
-Law: types, and the names of messages. Knows no behaviour, no policy and no clock.
+"""ASGI's types and the names of its messages, and the constants that all layers share.
 
 Source: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
@@ -22,3 +21,12 @@ PATH_SEND: Final = "http.response.pathsend"
 ZERO_COPY_SEND: Final = "http.response.zerocopysend"
 LIFESPAN: Final = "lifespan"
 LIFESPAN_SHUTDOWN: Final = "lifespan.shutdown"
+
+EVENT_STREAM: Final = "text/event-stream"
+JSON: Final = "application/json"
+
+LOGGER: Final = logging.getLogger("keepalive")
+
+
+def do_nothing() -> None:
+    """Do nothing: for a callback that has no work to do."""

@@ -10,23 +10,22 @@ from endings import BYE, FAREWELL, X, aborted, blocked_send, slow_to_send
 from harness import END, PING, START, World, body, http, play, run, start
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, Policy, StopReason, stream
-from keepalive._bounds import PATIENCE
-from keepalive._policy import STEP
-from keepalive._stream import Stream
+from keepalive._ending import BOUNDARY_TIMEOUT
+from keepalive._inflight import APP_EXIT_TIMEOUT
 
 # max_lifetime
 
 
 @pytest.fixture(params=[0, 1], ids=["shortest", "longest"])
 def share(request, monkeypatch):
-    """Have every random share be the smallest possible, or the largest."""
+    """Make every random share the smallest possible, or the largest."""
     monkeypatch.setattr("random.uniform", lambda *ends: ends[request.param])
     return request.param
 
 
 def test_a_stream_ends_when_its_lifetime_is_over(backend, log, share):
-    bounds = {"max_lifetime": 50, "farewell": FAREWELL}
-    world = play(backend, [(1, X), (1, log.listen)], prepare=log.prepare, **bounds)
+    limits = {"max_lifetime": 50, "farewell": FAREWELL}
+    world = play(backend, [(1, X), (1, log.listen)], prepare=log.prepare, **limits)
     end = [40, 50][share]
     pings = [(when, PING) for when in (16, 31, 46) if when < end]
     assert world.timeline == [(0, START), (1, X), *pings, (end, BYE), (end, END)]
@@ -68,9 +67,9 @@ def test_a_lifetime_is_the_streams_and_not_the_requests(backend, log, share):
     assert world.timeline == [(100, START), (100 + [8, 10][share], END)]
 
 
-def test_a_deaf_app_is_cancelled_when_its_lifetime_is_over(backend, log, share):
+def test_a_non_listening_app_is_cancelled_when_its_lifetime_is_over(backend, log, share):
     play(backend, [(1, log.stay)], prepare=log.prepare, max_lifetime=10)
-    assert log == [([8, 10][share] + STEP, "cancelled")]
+    assert log == [([8, 10][share] + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_an_app_may_end_before_its_lifetime_is_over(backend, log):
@@ -85,7 +84,7 @@ def test_an_app_may_end_before_its_lifetime_is_over(backend, log):
     assert world.ended.reason is StopReason.COMPLETED
 
 
-def test_an_app_is_told_when_its_lifetime_is_over(backend, log, share):
+def test_an_apps_signal_is_aborted_when_its_lifetime_is_over(backend, log, share):
     async def wait(scope, receive, send):
         log.add(await stream(scope).signal.wait())
 
@@ -93,7 +92,7 @@ def test_an_app_is_told_when_its_lifetime_is_over(backend, log, share):
     assert log == [([8, 10][share], StopReason.MAX_LIFETIME)]
 
 
-def test_who_is_told_of_it_is_told_in_the_requests_own_context(backend, log):
+def test_its_callbacks_run_in_the_requests_own_context(backend, log):
     variable, seen = contextvars.ContextVar("request", default="none"), []
 
     def wrap(app, **options):
@@ -103,20 +102,20 @@ def test_who_is_told_of_it_is_told_in_the_requests_own_context(backend, log):
 
         return outer
 
-    async def ask_to_be_told(scope, receive, send):
+    async def add_callback(scope, receive, send):
         stream(scope).signal.add_callback(lambda: seen.append(variable.get()))
         await log.listen(scope, receive, send)
 
     options = {"max_lifetime": 10, "observer": lambda _: seen.append(variable.get())}
-    play(backend, [(1, ask_to_be_told)], wrap=wrap, prepare=log.prepare, **options)
+    play(backend, [(1, add_callback)], wrap=wrap, prepare=log.prepare, **options)
     assert seen == ["mine"] * 3  # a start, the signal, an end
 
 
 @pytest.mark.parametrize(("drain", "end"), [(None, 50), (10, 30), (100, 50)])
 def test_the_earlier_of_drain_and_lifetime_counts(backend, log, monkeypatch, drain, end):
     monkeypatch.setattr("random.uniform", lambda _, most: most)
-    bounds = {"drain": drain, "max_lifetime": 50, "farewell": FAREWELL}
-    world = aborted(backend, log, [(1, log.listen)], **bounds)
+    limits = {"drain": drain, "max_lifetime": 50, "farewell": FAREWELL}
+    world = aborted(backend, log, [(1, log.listen)], **limits)
     assert world.timeline == [(0, START), (15, PING), (end, BYE), (end, END)]
     assert world.ended.reason is StopReason.ABORTED  # the first
 
@@ -125,10 +124,10 @@ def test_a_lifetime_that_is_over_while_the_stream_ends_prolongs_nothing(
     backend, log, monkeypatch
 ):
     monkeypatch.setattr("random.uniform", lambda _, most: most)
-    bounds = {"drain": 5, "max_lifetime": 25.2}
-    world = aborted(backend, log, [(24, b"data: half"), (24, log.stay)], **bounds)
-    assert world.timeline[-1] == (25 + PATIENCE, END)
-    assert log == [(25 + STEP, "cancelled")]
+    limits = {"drain": 5, "max_lifetime": 25.2}
+    world = aborted(backend, log, [(24, b"data: half"), (24, log.stay)], **limits)
+    assert world.timeline[-1] == (25 + BOUNDARY_TIMEOUT, END)
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_the_end_waits_for_a_ping_that_is_being_sent(backend, log, monkeypatch):
@@ -156,7 +155,7 @@ def test_the_end_waits_for_a_ping_and_for_who_waits_for_it(backend, log, monkeyp
 def test_a_client_that_leaves_while_its_stream_is_being_ended(
     backend, log, monkeypatch, leave_at, half
 ):
-    """The app is told, and cancelled in the end, as if it had been ended."""
+    """The app sees the disconnect and is cancelled, as if its stream had been ended."""
     monkeypatch.setattr("random.uniform", lambda _, most: most)
 
     def prepare(world):
@@ -167,7 +166,7 @@ def test_a_client_that_leaves_while_its_stream_is_being_ended(
     options = {"prepare": prepare, "max_lifetime": 25, "farewell": FAREWELL}
     world = play(backend, [(24, half), (24, log.stay)], **options)
     assert (25, END) not in world.timeline
-    assert log == [(25 + STEP, "cancelled")]
+    assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
     assert world.ended.reason is StopReason.MAX_LIFETIME
     assert world.ended.duration == pytest.approx(leave_at)
 
@@ -192,7 +191,10 @@ def test_an_app_whose_write_blocks_loses_its_client(backend, log):
     prepare = slow_to_send(X, 10**6, log)
     world = play(backend, [(3, blocked_send(log, X))], prepare=prepare, send_timeout=5)
     assert world.timeline == [(0, START)]
-    assert log == [(8, "the stream has been ended: send_timeout"), (8 + STEP, "cancelled")]
+    assert log == [
+        (8, "the stream has been ended: send_timeout"),
+        (8 + APP_EXIT_TIMEOUT, "cancelled"),
+    ]
     assert (world.ended.reason, world.ended.duration) == (StopReason.SEND_TIMEOUT, 8)
 
 
@@ -208,7 +210,10 @@ def test_what_waits_for_a_ping_that_blocks_meets_the_error(backend, log):
     prepare = slow_to_send(PING, 10**6, log)
     steps = [(17, blocked_send(log, X))]
     play(backend, steps, prepare=prepare, send_timeout=5)
-    assert log == [(20, "the stream has been ended: send_timeout"), (20 + STEP, "cancelled")]
+    assert log == [
+        (20, "the stream has been ended: send_timeout"),
+        (20 + APP_EXIT_TIMEOUT, "cancelled"),
+    ]
 
 
 def test_writes_that_take_less_are_no_matter(backend, log):
@@ -254,11 +259,11 @@ def test_each_of_two_writes_at_once_has_its_time(backend, log):
 
 def test_a_response_that_is_no_stream_is_not_timed(backend, log):
     prepare = slow_to_send(b"{}", 100, log)
-    bounds = {"send_timeout": 5, "max_lifetime": 5, "drain": 1}
+    limits = {"send_timeout": 5, "max_lifetime": 5, "drain": 1}
     head = start([(b"content-type", b"application/json")])
-    world = aborted(backend, log, [(1, b"{}"), (1, END)], prepare=prepare, head=head, **bounds)
+    world = aborted(backend, log, [(1, b"{}"), (1, END)], prepare=prepare, head=head, **limits)
     assert world.timeline == [(0, START), (101, b"{}"), (101, END)]
-    assert world.facts == []
+    assert world.events == []
 
 
 def test_a_stop_that_came_first_keeps_its_reason(backend, log):
@@ -328,13 +333,13 @@ def test_routes_without_bounds_have_plain_streams(backend):
     kinds = {}
 
     async def look(scope, receive, send):
-        kinds[scope["path"]] = type(scope["asgi-keepalive"])
+        kinds[scope["path"]] = scope["asgi-keepalive"].hooks
 
-    routes = {"/plain": Policy(), "/bounded": Policy(drain=1), "/quick": 5.0}
+    routes = {"/plain": Policy(), "/limited": Policy(drain=1), "/quick": 5.0}
     for path in routes:
         play(backend, [(1, look)], scope=http(path), routes=routes)
-    assert kinds["/plain"] is kinds["/quick"] is Stream
-    assert kinds["/bounded"] is not Stream
+    assert kinds["/plain"] is kinds["/quick"] is None
+    assert kinds["/limited"] is not None
 
 
 def test_a_route_has_its_own_drain(backend, log):
@@ -353,16 +358,16 @@ def test_a_nested_middleware_that_takes_over_has_its_own_drain(backend, log):
         return KeepaliveMiddleware(inner, **options)
 
     at = [(20, controller.abort)]
-    bounds = {"drain": 1, "max_lifetime": 5, "send_timeout": 1}
+    limits = {"drain": 1, "max_lifetime": 5, "send_timeout": 1}
     world = play(
         backend, [(1, log.stay)], wrap=wrap, at=at, prepare=log.prepare,
-        abort=controller.signal, **bounds,
+        abort=controller.signal, **limits,
     )  # fmt: skip
     assert world.timeline == [(0, START), (15, PING), (23, BYE), (23, END)]
-    assert log == [(23 + STEP, "cancelled")]
+    assert log == [(23 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
-def test_head_and_hands_off_have_no_bounds(backend, log):
+def test_head_and_excluded_paths_have_no_limits(backend, log):
     for options in ({"scope": http(method="HEAD")}, {"routes": {"/": None}}):
         world = aborted(backend, log, [(1, X), (100, END)], max_lifetime=9, **options)
         assert world.timeline == [(0, START), (1, X), (100, END)]

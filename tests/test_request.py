@@ -7,8 +7,8 @@ import pytest
 from harness import END, PING, START, body, http, play, run, settle, start
 
 from keepalive import KeepaliveMiddleware, StopReason
-from keepalive._backend import current_loop
-from keepalive._inbox import Inbox
+from keepalive._eventloop import current_loop
+from keepalive._request import Request
 
 
 def request(data: bytes = b"", *, more: bool = False) -> dict:
@@ -265,7 +265,7 @@ def test_a_receive_that_fails_is_the_apps_own_to_meet(backend):
         await KeepaliveMiddleware(app)(http(), receive, send)
         return sent, [when - asked[0] for when in asked]
 
-    # By the stream once, at its first beat, and by the app.
+    # By the stream once, at its first poll, and by the app.
     assert run(backend, main) == ([None, PING, PING], [0, 25])
 
 
@@ -443,15 +443,15 @@ def test_a_reader_that_is_cancelled_before_its_first_step_gives_its_place_up(bac
             await anyio.lowlevel.checkpoint()
             return DISCONNECT
 
-        inbox = Inbox(receive)
-        inbox.read_ahead(current_loop(), copy_context())
-        assert not inbox.may_read_ahead
-        inbox.stop_reading()
+        request = Request(None, {}, receive, None)
+        assert request.ensure_listening(current_loop(), copy_context())
+        assert request.is_reading
+        request.cancel_read_ahead()
         await settle()
-        assert inbox.may_read_ahead
-        assert not inbox.gone
+        assert not request.is_reading
+        assert request.inbound == "open"
         with anyio.fail_after(1):
-            return await inbox.receive()
+            return await request.receive()
 
     assert run(backend, main) == DISCONNECT
 
@@ -470,15 +470,15 @@ def test_a_reader_that_has_begun_keeps_its_place_until_it_has_left(backend):
                     await anyio.sleep(5)
                 at_once.pop()
 
-        inbox = Inbox(receive)
-        inbox.read_ahead(current_loop(), copy_context())
+        request = Request(None, {}, receive, None)
+        assert request.ensure_listening(current_loop(), copy_context())
         await settle()
-        inbox.stop_reading()
+        request.cancel_read_ahead()
         await settle()
         assert at_once == [1]
-        assert not inbox.may_read_ahead
+        assert request.is_reading
         await anyio.sleep(6)
-        assert inbox.may_read_ahead
+        assert not request.is_reading
 
     run(backend, main)
 

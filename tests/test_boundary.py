@@ -1,4 +1,4 @@
-"""Where a stream stands: exhaustive, against a reading of whole streams by WHATWG's rules."""
+"""The boundary tracker: exhaustive, against a reading of whole streams by WHATWG's rules."""
 
 import itertools
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepalive import Ping
-from keepalive._frames import BOM, CRLF, LF, BomFilter, Position, boundary_in, frame_of
+from keepalive._boundary import BOM, BomFilter, BoundaryTracker
+from keepalive._ping import CRLF, LF, boundary_in, frame_of
 
 
 def lines_of(stream: bytes) -> list[bytes]:
@@ -47,7 +48,7 @@ def events_of(stream: bytes) -> list[tuple[str, str]]:
     return [event for event in events if event != ("ping", "")]
 
 
-def stands_at(stream: bytes, boundary: str) -> bool:
+def is_at(stream: bytes, boundary: str) -> bool:
     """Whether a whole stream ends at a boundary, read from its beginning."""
     if stream in (b"", BOM):
         return True
@@ -75,8 +76,8 @@ def splits(stream: bytes):
         yield [*chunks, stream[at:]] if stream else []
 
 
-def position_after(chunks) -> Position:
-    position = Position()
+def position_after(chunks) -> BoundaryTracker:
+    position = BoundaryTracker()
     for chunk in chunks:
         position.feed(chunk)
     return position
@@ -84,18 +85,18 @@ def position_after(chunks) -> Position:
 
 def test_every_string_in_every_split():
     for stream in STRINGS:
-        event, line = stands_at(stream, "event"), stands_at(stream, "line")
+        event, line = is_at(stream, "event"), is_at(stream, "line")
         newline = CRLF if CRLF in stream else LF
         for chunks in splits(stream):
             position = position_after(chunks)
-            assert position.stands_at("event") is event, chunks
-            assert position.stands_at("line") is line, chunks
+            assert position.is_at("event") is event, chunks
+            assert position.is_at("line") is line, chunks
             assert position.newline == newline, chunks
 
 
 def test_the_table_has_both_kinds_of_every_answer():
     for boundary in ("event", "line"):
-        assert {stands_at(stream, boundary) for stream in STRINGS} == {True, False}
+        assert {is_at(stream, boundary) for stream in STRINGS} == {True, False}
 
 
 @pytest.mark.parametrize("prefix", [BOM, BOM + b"x", b"\xef", b"\xef\xbb", b"x" + BOM])
@@ -103,19 +104,19 @@ def test_the_table_has_both_kinds_of_every_answer():
 def test_a_bom_at_the_start_is_no_text(prefix, rest):
     for chunks in splits(prefix + rest):
         position = position_after(chunks)
-        assert position.stands_at("event") is stands_at(prefix + rest, "event"), chunks
-        assert position.stands_at("line") is stands_at(prefix + rest, "line"), chunks
+        assert position.is_at("event") is is_at(prefix + rest, "event"), chunks
+        assert position.is_at("line") is is_at(prefix + rest, "line"), chunks
 
 
 def test_a_position_that_was_lost_is_found_at_the_next_boundary():
     position = position_after([b"\n\n"])
-    position.lose()
-    assert not position.stands_at("line")
+    position.mark_unknown()
+    assert not position.is_at("line")
     position.feed(b"\n")
-    assert position.stands_at("line")
-    assert not position.stands_at("event")
+    assert position.is_at("line")
+    assert not position.is_at("event")
     position.feed(b"\n")
-    assert position.stands_at("event")
+    assert position.is_at("event")
 
 
 @pytest.mark.parametrize("stream", [BOM + b"x", BOM, BOM + BOM, b"\xef\xbbx", b"xyz", b"\xef"])
@@ -137,11 +138,11 @@ def test_the_bom_filter_leaves_out_one_bom_and_nothing_else(stream):
 
 def with_pings(chunks, ping: Ping, boundary) -> bytes:
     """Return a stream with a ping wherever one may stand."""
-    position, out = Position(), b""
+    position, out = BoundaryTracker(), b""
     for chunk in chunks:
         position.feed(chunk)
         out += chunk
-        if position.stands_at(boundary):
+        if position.is_at(boundary):
             out += frame_of(ping, position.newline)
     return out
 
@@ -175,7 +176,7 @@ def test_the_same_pings_one_byte_further_do_change_events(ping):
     at_boundaries = [
         cut
         for cut in range(len(stream))
-        if position_after([stream[:cut]] if cut else []).stands_at(boundary)
+        if position_after([stream[:cut]] if cut else []).is_at(boundary)
     ]
     assert at_boundaries
     assert broken

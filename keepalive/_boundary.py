@@ -1,0 +1,171 @@
+"""Where a stream is: at the start of a line, at the start of an event, or in between.
+
+A ping may be inserted only at a boundary, or it would become part of the app's own event. The
+position is determined from the bytes that were handed to the server, however they are split
+into messages. Nothing is parsed or kept but the last three bytes: they are enough to tell a
+line's end from an event's. Two are not, since CR LF is one line ending and LF after it a
+blank line, but a lone CR may yet become either.
+
+The app's bytes are never changed, with one exception: a BOM is omitted if a ping was sent
+before it (`BomFilter`).
+
+Source: WHATWG HTML, "Server-sent events", section 9.2.5 (parsing) and 9.2.6 (interpreting).
+"""
+
+from typing import Final
+
+from typing_extensions import Buffer
+
+from ._ping import BLANK_LINE, CRLF, LF, Boundary, ends_at
+from ._types import BODY, PATH_SEND, ZERO_COPY_SEND, Message
+
+BOM: Final = b"\xef\xbb\xbf"
+
+_UNKNOWN: Final = b"???"
+"""Stands for last bytes that are not known, or are part of a line."""
+
+
+class BoundaryTracker:
+    """Determines from an app's messages whether a ping may be inserted now.
+
+    Pings are not fed to it: each ends at the boundary at which it was inserted.
+    """
+
+    __slots__ = ("_bom_filter", "_bom_prefix", "_tail", "newline", "saw_last_body")
+
+    newline: bytes
+    """The stream's line ending: LF until the app has sent CR LF."""
+
+    saw_last_body: bool
+    """Whether the app's last body message has been fed."""
+
+    def __init__(self) -> None:
+        self._tail = BLANK_LINE
+        # The app's first bytes, while they may still be part of a BOM.
+        self._bom_prefix: bytes | None = b""
+        self._bom_filter: BomFilter | None = None  # set by a ping before the first bytes
+        self.newline = LF
+        self.saw_last_body = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the app has not sent a byte yet."""
+        return self._bom_prefix == b""
+
+    def is_at(self, boundary: Boundary) -> bool:
+        """Whether a ping that needs this boundary may be sent now."""
+        return self._tail is BLANK_LINE or ends_at(boundary, self._tail)
+
+    def mark_unknown(self) -> None:
+        """Forget the position: there is no boundary until the app reaches one again."""
+        self._bom_prefix, self._tail = None, _UNKNOWN
+
+    def filter_bom(self) -> None:
+        """Omit a BOM at the start of the app's bytes from now on.
+
+        After a ping it would no longer be the stream's first character, and so become part of
+        the name of the app's first field.
+        """
+        if self._bom_filter is None:
+            self._bom_filter = BomFilter()
+
+    def without_late_bom(self, message: Message) -> Message:
+        """Return a message of the app as it is to be sent: without a BOM after a ping."""
+        bom_filter, body = self._bom_filter, _bytes_of(message.get("body", b""))
+        if bom_filter is None or body is None or message.get("type") != BODY:
+            return message
+        last = not message.get("more_body", False)
+        if not (body or last):
+            return message
+        body, decided = bom_filter.feed(body, more=not last)
+        if decided:
+            self._bom_filter = self._bom_prefix = None
+        return {**message, "body": body}
+
+    def feed_message(self, message: Message) -> int:
+        """Advance by a message that is handed to the server; return the size of its body."""
+        # The fast path: this is done for every message of a busy stream.
+        try:
+            kind, body, more = message["type"], message["body"], message["more_body"]
+        except KeyError:
+            return self._feed_unusual(message)
+        if kind != BODY or type(body) is not bytes:
+            return self._feed_unusual(message)
+        if not more:
+            self.saw_last_body = True
+        whole_events = (
+            self._tail is BLANK_LINE
+            and self._bom_prefix is None
+            and body.endswith(BLANK_LINE)
+            and 0x0D not in body
+        )
+        if body and not whole_events:  # whole events leave the position as it is
+            self.feed(body)
+        return len(body)
+
+    def _feed_unusual(self, message: Message) -> int:
+        """Advance by a message that lacks a key, has another type, or whose body is a view."""
+        kind = message.get("type")
+        if kind == PATH_SEND:
+            self.saw_last_body = True
+            return 0
+        if kind not in (BODY, ZERO_COPY_SEND):
+            return 0
+        self.saw_last_body |= not message.get("more_body", False)
+        body = _bytes_of(message.get("body", b"")) if kind == BODY else None
+        if body is None:
+            self.mark_unknown()
+            return 0
+        if body:
+            self.feed(body)
+        return len(body)
+
+    def feed(self, data: bytes) -> None:
+        """Advance by bytes that are handed to the server. At least one."""
+        if self._bom_prefix is not None and not (
+            data := self._after_bom(self._bom_prefix + data)
+        ):
+            return
+        # A search for one byte is many times faster than one for two.
+        if self.newline is LF and (
+            (0x0D in data and CRLF in data) or (data[0] == 0x0A and self._tail.endswith(b"\r"))
+        ):
+            self.newline = CRLF
+        if data.endswith(BLANK_LINE):
+            self._tail = BLANK_LINE  # one object for all idle streams: see `is_at`
+        else:
+            self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
+
+    def _after_bom(self, start: bytes) -> bytes:
+        """Return what follows a BOM at the start; nothing while it may still be one."""
+        if BOM.startswith(start):
+            self._bom_prefix = start
+            self._tail = BLANK_LINE if start == BOM else _UNKNOWN
+            return b""
+        self._bom_prefix, self._tail = None, BLANK_LINE
+        return start.removeprefix(BOM)
+
+
+class BomFilter:
+    """Omits a BOM at the start of the app's bytes.
+
+    Bytes that may be the beginning of a BOM are held until the next ones decide.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes, *, more: bool) -> tuple[bytes, bool]:
+        """Return the bytes to send now, and whether the start is decided."""
+        start = self._held + data
+        if more and len(start) < len(BOM) and BOM.startswith(start):
+            self._held = start
+            return b"", False
+        return start.removeprefix(BOM), True
+
+
+def _bytes_of(body: object) -> bytes | None:
+    """Return a body as `bytes`; `None` for what only the server can judge."""
+    return memoryview(body).tobytes() if isinstance(body, Buffer) else None

@@ -1,0 +1,153 @@
+"""What can be observed of a stream: its events, the reason of its end, and log records."""
+
+import logging
+from dataclasses import dataclass, fields
+from enum import StrEnum, unique
+from typing import Literal, Protocol, TypeAlias, final
+
+from ._policy import Policy
+from ._types import LOGGER
+
+
+@final
+@unique
+class StopReason(StrEnum):
+    """Why the pings of a stream stopped: the first reason that occurred.
+
+    Example:
+        >>> print(StopReason.MAX_LIFETIME)
+        max_lifetime
+        >>> StopReason("aborted") is StopReason.ABORTED
+        True
+    """
+
+    COMPLETED = "completed"
+    """The app sent its last body message, or returned."""
+    DISCONNECTED = "disconnected"
+    """`receive()` returned `http.disconnect`, to anyone; or a send raised `OSError`."""
+    ABORTED = "aborted"
+    """The abort signal was triggered, or `KeepaliveStream.abort` was called."""
+    SHUTDOWN = "shutdown"
+    """The owner's shutdown callback, `KeepaliveMiddleware.shutdown`, was called."""
+    MAX_LIFETIME = "max_lifetime"
+    """The stream had been open for the policy's `max_lifetime`."""
+    SEND_TIMEOUT = "send_timeout"
+    """A write, the app's or a ping's, blocked for the policy's `send_timeout`."""
+    WRITE_FAILED = "write_failed"
+    """Sending a ping raised something other than `OSError`."""
+    APP_FAILED = "app_failed"
+    """The app raised, or was cancelled from outside."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted:
+    """A response that is kept alive has started.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        media_type: The response's, in lower case and without parameters.
+        policy: The policy of its route; with `first=0` if the middleware has started the
+            response.
+
+    Example:
+        >>> event = StreamStarted(path="/", media_type="text/event-stream", policy=Policy())
+        >>> event.policy.interval
+        15.0
+    """
+
+    path: str
+    media_type: str
+    policy: Policy
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingSent:
+    r"""A ping was passed to the server.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        count: How many pings the stream has sent so far, including this one.
+        payload: The bytes that were sent.
+
+    Example:
+        >>> PingSent(path="/", count=1, payload=Ping.event().payload)
+        PingSent(path='/', count=1, payload=b'event: ping\ndata: \n\n')
+    """
+
+    path: str
+    count: int
+    payload: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded:
+    """A stream has ended: the last body was sent, the client disconnected, or the app ended.
+
+    The last body may have been sent by the middleware: see `Policy.drain`.
+
+    Attributes:
+        path: The request's path, as in the ASGI scope.
+        reason: Why its pings stopped. After an abort, for example, the app may have continued.
+        pings: How many pings were sent.
+        duration: Seconds since the response started.
+        bytes_sent: Body bytes passed to the server, including pings.
+        error: The exception, with `APP_FAILED`, `WRITE_FAILED` and, if a send raised it,
+            `DISCONNECTED`. With `APP_FAILED` it may be a cancellation of the app's call.
+        started_by: Who started the response: `"app"`, or `"middleware"`, see
+            `Policy.start_after`.
+        late_status: The status of the app's own response, if the middleware had started the
+            response; otherwise, or if the app sent none, `None`.
+
+    Example:
+        >>> end = {"pings": 2, "duration": 31.5, "bytes_sent": 80}
+        >>> end = StreamEnded(path="/", reason=StopReason.DISCONNECTED, **end)
+        >>> end.started_by, end.late_status, end.error
+        ('app', None, None)
+    """
+
+    path: str
+    reason: StopReason
+    pings: int
+    duration: float
+    bytes_sent: int
+    error: BaseException | None = None
+    started_by: Literal["app", "middleware"] = "app"
+    late_status: int | None = None
+
+
+Event: TypeAlias = StreamStarted | PingSent | StreamEnded
+
+
+class Observer(Protocol):
+    """Any callable that takes one event. It is called in the request's own context.
+
+    It must be quick and must not block: it runs in the event loop. Whatever it raises is
+    logged and has no other effect.
+
+    Example:
+        >>> def observer(event):
+        ...     match event:
+        ...         case StreamEnded(path=path, reason=reason, pings=pings):
+        ...             print(path, reason, pings)
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, observer=observer)
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Handle an event: a `StreamStarted`, a `PingSent` or a `StreamEnded`."""
+
+
+def emit(observer: Observer | None, event: Event) -> None:
+    """Log an event and pass it to the observer. Never raises an `Exception`."""
+    if type(event) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):
+        message = "stream started" if type(event) is StreamStarted else "stream ended"
+        extra = {item.name: getattr(event, item.name) for item in fields(event)}
+        LOGGER.debug(message, extra=extra)
+    if observer is not None:
+        try:
+            observer(event)
+        except Exception:
+            LOGGER.exception("the observer raised", extra={"path": event.path})

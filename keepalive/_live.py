@@ -1,0 +1,425 @@
+"""A live stream: sends the app's messages, and pings while the app is silent.
+
+The rules
+    1. Data takes precedence. A message of the app is sent as soon as it comes. A ping is sent
+       only when nothing else is being sent, and when nothing was sent for an interval.
+    2. A ping is inserted only at the boundary that it needs; see `_boundary`. If it becomes
+       due in between, it is sent right after the app's message that reaches the boundary.
+    3. There is never more than one send of the middleware's own, and never one beside a send
+       of the app. Sends of the app that come during a ping wait for it, first come, first
+       served. Without a ping in between, the app's sends are passed on as they come, several
+       at once if the app does that: whether the server permits it is between those two.
+    4. Data and pings both reset the timer (with steady pacing, only pings do).
+
+The ping's states (`PingState`)
+    IDLE       No ping is due.
+    OVERTAKEN  A ping became due while the app was sending. If that send had bytes, the ping
+               is no longer needed (IDLE); if it had none, it is (DUE). Idle pacing only.
+    DUE        A ping is due, but can't be sent yet: the stream is not at the boundary or, with
+               steady pacing, the app is sending.
+    SENDING    A ping, or the last body, is being sent by the middleware.
+
+What moves them
+    The scheduler calls `poll` when a ping may be due: IDLE becomes SENDING where that is
+    possible, otherwise OVERTAKEN or DUE. The end of a send of the app resolves OVERTAKEN, and
+    sends a ping that is DUE if the stream is now at the boundary. The end of a ping's send
+    leads back to IDLE. A stop leads to IDLE, except from SENDING: that send goes on.
+
+Two turns of the event loop
+    When its timer fires, the scheduler waits for two turns before it polls. If the app sends
+    at this very time, the first turn wakes its task and in the second it sends. So at equal
+    times the data comes first and the ping is not needed.
+
+The stream's course
+    It is open until the first `StopReason`, which stops its pings. It has ended (`ended`) once
+    `StreamEnded` has been emitted: after the last body, a disconnect, or the end of the app's
+    call. A stopped stream goes on sending the app's messages.
+"""
+
+from contextvars import Context, copy_context
+from typing import Any, Final, Literal, TypeAlias
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ._abort import AbortSignal
+from ._boundary import BoundaryTracker
+from ._eventloop import Cancel
+from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit
+from ._ping import Ping, frame_or_fallback
+from ._request import DISCONNECTED, Request
+from ._routing import Plan
+from ._scheduler import PingCoroutine, PingScheduler
+from ._timing import first_ping_at, next_due, next_poll
+from ._types import BODY, Message
+
+LOOP_TURNS_BEFORE_FIRST_PING: Final = 3
+"""Turns of the event loop that a server needs to report a disconnect that lies in the past.
+
+Counted from the start of a task that calls `receive`: one until that task runs, one until the
+server's queue has woken it, one until its callback has run. A ping to a client that is gone
+would be counted, though nobody gets it.
+"""
+
+PingState: TypeAlias = Literal["idle", "overtaken", "due", "sending"]
+
+IDLE: Final = "idle"
+"""No ping is due."""
+OVERTAKEN: Final = "overtaken"
+"""A ping became due while the app was sending; bytes replace it, an empty body does not."""
+DUE: Final = "due"
+"""A ping waits for a boundary, or for a send of the app to return."""
+SENDING: Final = "sending"
+"""The middleware itself is sending: a ping, or the last body."""
+
+
+class LiveStream(BoundaryTracker):
+    """An open response that is kept alive. It inherits only the tracker's storage.
+
+    Args:
+        request: The state of its request.
+        plan: How it is kept alive.
+    """
+
+    # There is one for every idle stream, so it is as small as possible.
+    __slots__ = (
+        "_cancel_ping",
+        "_context",
+        "_error",
+        "_last_sent",
+        "_next",
+        "_own_signal",
+        "_ping_state",
+        "_prev",
+        "_request",
+        "_sends",
+        "_waiters",
+        "bytes_sent",
+        "ended",
+        "plan",
+        "scheduler",
+        "started",
+    )
+
+    ended: bool
+    """Whether `StreamEnded` has been emitted."""
+
+    started: float
+    """When the response started."""
+
+    def __init__(self, request: Request, plan: Plan) -> None:
+        super().__init__()
+        self._request = request
+        self.plan = plan
+        self._own_signal: AbortSignal | None = None
+        self._error: BaseException | None = None
+        self._waiters: WaitQueue | None = None
+        self._cancel_ping: Cancel | None = None  # set while a ping's send is blocked
+        self._ping_state: PingState = IDLE
+        self._sends = 0  # of the app, under way
+        self.bytes_sent = 0
+        self.ended = False
+        # An empty context need not be kept; servers' are, unless requests are traced.
+        self._context = copy_context() or None
+        self.scheduler = PingScheduler.current()
+        self._prev: Any = None  # the scheduler's
+        self._next: Any = None
+        self.started = self.scheduler.time()
+        # When anything was last sent; with steady pacing, when a ping was.
+        self._last_sent = self.started
+        if plan.policy.first is not None:
+            self._last_sent += plan.policy.first - plan.policy.interval
+
+    # The start
+
+    async def open(self) -> None:
+        """Begin to send pings. To be called when the response has started."""
+        request, plan = self._request, self.plan
+        path = str(request.scope["path"])
+        event = StreamStarted(path=path, media_type=plan.media_type, policy=plan.policy)
+        emit(request.config.observer, event)
+        if request.hooks is not None:
+            request.hooks.opened()
+        if request.inbound is DISCONNECTED:  # before the response started
+            self.report_end()
+            return
+        self._own_signal = request.config.signal_for(request.scope)
+        if self._own_signal is not None:
+            self._own_signal.add_callback(self.abort)
+        self.check_signals()
+        if request.reason is None:
+            first = first_ping_at(plan.policy, self.started)
+            at_once = first <= self.started
+            self.scheduler.add(self, first + (plan.policy.interval if at_once else 0.0))
+            if at_once:
+                await self._send_ping(first)
+
+    # The app's messages
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the app, and then a ping that has been waiting for it."""
+        if self._ping_state is SENDING or self._waiters:
+            await self.wait_turn()
+        if self._bom_filter is not None:
+            message = self.without_late_bom(message)
+        size = self.feed_message(message)
+        self._sends += 1
+        try:
+            await self._request.server_send(message)
+        except BaseException as error:
+            self._send_failed(size, error)
+            raise
+        finally:
+            self._sends -= 1
+        if size:
+            self.bytes_sent += size
+            if self.plan.idle:
+                self._last_sent = self.scheduler.time()
+        if self.saw_last_body:
+            self.end(StopReason.COMPLETED)
+        elif self._ping_state is not IDLE:
+            await self._send_late_ping(size)
+        hooks = self._request.hooks
+        if hooks is not None and hooks.after_send is not None:
+            await hooks.after_send()
+
+    def _send_failed(self, size: int, error: BaseException) -> None:
+        if size:
+            self.mark_unknown()  # the server may have written some of it
+        if isinstance(error, Exception):
+            self.saw_last_body = False  # the server has rejected it
+        if isinstance(error, OSError):
+            self.end(StopReason.DISCONNECTED, error)
+
+    async def _send_late_ping(self, size: int) -> None:
+        """Send a ping that became due during a send of the app, if it is still needed."""
+        if self._ping_state is OVERTAKEN:
+            self._ping_state = IDLE if size else DUE
+        if self._ping_state is DUE and self._can_ping:
+            await self._send_ping(self.scheduler.time())
+
+    async def wait_turn(self) -> None:
+        """Wait while the middleware is sending, and for everyone who has waited longer."""
+        if self._ping_state is SENDING or self._waiters:
+            self._waiters = self._waiters or WaitQueue()
+            await self._waiters.wait()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being sent or about to be, or the last body has been."""
+        sending = self._ping_state is SENDING or self._sends > 0 or bool(self._waiters)
+        return sending or self.saw_last_body
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last body has been sent."""
+        sending = self._sends or self._ping_state is SENDING
+        return self.saw_last_body and not sending
+
+    # Pings. The scheduler uses the first five.
+
+    @property
+    def slack(self) -> float:
+        """Seconds by which a ping may be early."""
+        return self.plan.slack
+
+    @property
+    def context(self) -> Context:
+        """The request's own context, as it was when the response started."""
+        return self._context or Context()
+
+    @property
+    def stop_signal(self) -> AbortSignal:
+        """The signal that stops all streams of the middleware."""
+        return self._request.config.stop_signal
+
+    def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
+        """Return a ping to send, if one was due by `latest`, and when to poll again."""
+        request, policy = self._request, self.plan.policy
+        listening_began = not request.is_reading and request.ensure_listening(
+            self.scheduler.loop, self.context
+        )
+        due = next_due(policy, self.started, self._last_sent, now)
+        if due > latest:
+            return None, due
+        ping = self._ping_unless_disconnected(now) if listening_began else self._due_ping(now)
+        return ping, next_poll(policy, due, now)
+
+    def ping_blocked(self, cancel: Cancel) -> None:
+        """Called when the ping's send blocks; `cancel` aborts it."""
+        self._cancel_ping = cancel
+
+    def _due_ping(self, now: float) -> PingCoroutine | None:
+        """Return the ping that is due, if it can be sent now; otherwise record that it is."""
+        if self._ping_state is SENDING:
+            return None
+        if self._can_ping:
+            return self._send_ping(now)
+        if self._ping_state is not DUE:  # not since the last poll either
+            app_is_sending = self._sends or self._waiters
+            self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
+        return None
+
+    async def _ping_unless_disconnected(self, now: float) -> None:
+        """Send the ping that is due, unless the client turns out to be gone already."""
+        try:
+            for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
+                await checkpoint()
+            due = next_due(self.plan.policy, self.started, self._last_sent, now)
+            if due <= now + self.slack:
+                ping = self._due_ping(now)
+                if ping is not None:
+                    await ping
+        finally:
+            self._cancel_ping = None
+
+    @property
+    def _can_ping(self) -> bool:
+        alive = not self.is_busy and self._request.is_alive
+        return alive and self.is_at(self.plan.boundary)
+
+    async def _send_ping(self, now: float) -> None:
+        payload = frame_or_fallback(self.plan.ping, self.newline)
+        self._ping_state = SENDING
+        if self.is_empty:
+            self.filter_bom()
+        try:
+            await self._request.server_send({"type": BODY, "body": payload, "more_body": True})
+        except OSError as error:
+            self.end(StopReason.DISCONNECTED, error)
+        except Exception as error:  # the app gets its own error from its own next send
+            self.stop(StopReason.WRITE_FAILED, error)
+        else:
+            if not self.ended:  # a blocked send may outlast its stream
+                self._record_ping(payload, now)
+        finally:
+            self._cancel_ping = None
+            self._sent()
+
+    def _record_ping(self, payload: bytes, begun: float) -> None:
+        now = self.scheduler.time()
+        # Counted from when its send began, unless that took long: the next ping comes an
+        # interval later, not an interval and the time of a send.
+        self._last_sent = begun if now - begun <= self.slack else now
+        self.bytes_sent += len(payload)
+        request = self._request
+        request.pings += 1
+        if request.config.observer is not None:
+            path = str(request.scope["path"])
+            event = PingSent(path=path, count=request.pings, payload=payload)
+            emit(request.config.observer, event)
+
+    def cancel_ping(self) -> None:
+        """Abort a ping whose send is blocked."""
+        if self._cancel_ping is not None:
+            self._cancel_ping()
+            self._cancel_ping = None
+
+    # The end
+
+    async def send_last(self, farewell: Ping | None) -> None:
+        """Send a farewell and the last body. Not while `is_busy`."""
+        self._ping_state = SENDING
+        send = self._request.server_send
+        try:
+            if farewell is not None:
+                payload = frame_or_fallback(farewell, self.newline)
+                await send({"type": BODY, "body": payload, "more_body": True})
+                self.bytes_sent += len(payload)
+            self.saw_last_body = True
+            await send({"type": BODY, "body": b"", "more_body": False})
+        finally:
+            self._sent()
+
+    def _sent(self) -> None:
+        self._ping_state = IDLE
+        if self._waiters:
+            self._waiters.wake_next()
+
+    def abort(self) -> None:
+        """Request that the pings stop. Thread-safe and signal-safe."""
+        self._request.request_abort()
+        self.scheduler.notify(self)
+
+    def check_signals(self) -> None:
+        """Stop if a signal was aborted. Called by the scheduler, in the stream's context."""
+        if not self._request.is_alive:
+            self.stop(StopReason.ABORTED)
+
+    def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
+        """Stop the pings. The first reason wins."""
+        request = self._request
+        stopped_before = request.reason is not None
+        if request.record_reason(reason):
+            self._error = error
+        if self._ping_state is not SENDING:
+            self._ping_state = IDLE
+        self.scheduler.remove(self)
+        if self._own_signal is not None:
+            self._own_signal.remove_callback(self.abort)
+        if not stopped_before and request.hooks is not None:
+            request.hooks.stopped()
+
+    def end(self, reason: StopReason, error: BaseException | None = None) -> None:
+        """Stop the pings and report the end."""
+        self.stop(reason, error)
+        self.report_end()
+
+    def report_end(self) -> None:
+        """Emit `StreamEnded`, once, if the pings have stopped."""
+        request = self._request
+        if not self.ended and request.reason is not None:
+            self.ended = True
+            event = self._end_event(request.reason)
+            self._error = None  # its traceback refers to this stream
+            emit(request.config.observer, event)
+        if request.hooks is not None:
+            request.hooks.ended()
+
+    def _end_event(self, reason: StopReason) -> StreamEnded:
+        request = self._request
+        late = None if request.hooks is None else request.hooks.late
+        return StreamEnded(
+            path=str(request.scope["path"]),
+            reason=reason,
+            pings=request.pings,
+            duration=self.scheduler.time() - self.started,
+            bytes_sent=self.bytes_sent,
+            error=self._error,
+            started_by="app" if late is None else "middleware",
+            late_status=None if late is None else late.status,
+        )
+
+    def disconnected(self) -> None:
+        """Called when the client has disconnected."""
+        if not self.saw_last_body:  # servers report it after a complete response, too
+            self.end(StopReason.DISCONNECTED)
+            self.cancel_ping()  # hypercorn blocks a send to an HTTP/2 client that is gone
+
+    def close(self, reason: StopReason, error: BaseException | None) -> None:
+        """Leave nothing behind. Called when the app's call is over."""
+        self.end(reason, error)
+        self._request.cancel_read_ahead()
+        self.cancel_ping()
+
+
+class WaitQueue(list[anyio.Event]):
+    """Tasks that wait for their turn to send, first come, first served."""
+
+    __slots__ = ()
+
+    async def wait(self) -> None:
+        """Wait until everyone who has waited longer has been served."""
+        turn = anyio.Event()
+        self.append(turn)
+        try:
+            await turn.wait()
+        finally:
+            self.remove(turn)
+            if turn.is_set():
+                self.wake_next()  # it runs in a later turn of the loop, after this task
+
+    def wake_next(self) -> None:
+        """Wake the task that has waited longest, if there is one."""
+        if self:
+            self[0].set()

@@ -1,0 +1,256 @@
+"""Which policy applies to a path, and what follows from it for each media type.
+
+Source of the pattern syntax: Starlette, "Routing", path parameters.
+"""
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from ._ping import Boundary, Ping, boundary_in
+from ._policy import LIMITS, Policy, early_policy, has_limits
+from ._timing import slack
+from ._types import EVENT_STREAM, LOGGER, Scope
+
+RouteValue: TypeAlias = Policy | float | None
+RouteMap: TypeAlias = Mapping[str, RouteValue]
+RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
+
+MAX_CACHED_ROUTES: Final = 64
+"""How many values of a `routes` callable are remembered; one returns few different ones."""
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+_EVERYTHING = r"/[\s\S]*"
+
+
+class Plan(NamedTuple):
+    """How streams of one media type on one route are kept alive.
+
+    Created once, with its route, and shared by all of their streams.
+
+    Attributes:
+        policy: The route's; of an early start, with a ping at once.
+        pattern: The route's.
+        media_type: The streams' media type.
+        ping: What is inserted.
+        boundary: Where the ping may be inserted.
+        farewell: What is sent just before the middleware ends a stream.
+        closing_boundary: Where the middleware may end a stream.
+        slack: Seconds by which a ping may be early.
+        idle: Whether the app's bytes reset the timer.
+    """
+
+    policy: Policy
+    pattern: str
+    media_type: str
+    ping: Ping
+    boundary: Boundary
+    farewell: Ping | None
+    closing_boundary: Boundary
+    slack: float
+    idle: bool
+
+
+class Route(NamedTuple):
+    """What was matched for a request: a policy and what follows from it.
+
+    Attributes:
+        policy: Its policy.
+        pattern: The path pattern; `"*"` where none has matched.
+        plans: By media type: those that are kept alive.
+        early_plans: By media type: those as which a response may be started early.
+        other_types: Whether there are plans for types other than `text/event-stream`.
+        has_limits: Whether the middleware may end its streams.
+        is_plain: Whether the middleware neither starts nor ends its streams.
+    """
+
+    policy: Policy
+    pattern: str
+    plans: Mapping[str, Plan]
+    early_plans: Mapping[str | None, Plan]
+    other_types: bool
+    has_limits: bool
+    is_plain: bool
+
+    @classmethod
+    def of(cls, policy: Policy, pattern: str) -> "Route":
+        """Return the route of a policy."""
+        limited, media_types = has_limits(policy), (EVENT_STREAM, *policy.formats)
+        early_types: set[str] = set()
+        if policy.start_after is not None:
+            early_types = {EVENT_STREAM, policy.start_as or EVENT_STREAM}
+        return cls(
+            policy,
+            pattern,
+            {name: _plan(policy, pattern, name) for name in media_types},
+            {name: _plan(early_policy(policy, name), pattern, name) for name in early_types},
+            other_types=bool(policy.formats),
+            has_limits=limited,
+            is_plain=not (limited or early_types),
+        )
+
+
+class Routes:
+    """Finds the route of each request; immutable, but for what it remembers of a callable."""
+
+    __slots__ = ("_cached", "_function", "_pattern", "_routes", "default")
+
+    def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
+        self.default = Route.of(default, "*")
+        """Of the paths that no pattern matches."""
+        self._function: RouteFunction | None = None
+        self._routes: tuple[Route | None, ...] = ()
+        self._cached: dict[tuple[type, RouteValue], Route | None] = {}
+        if (paths := _mapping(routes)) is not None:
+            self._routes = tuple(
+                _route(default, f"routes[{path!r}]", value, path)
+                for path, value in paths.items()
+            )
+            _check_use(default, paths)
+            # One alternation, tried in order: the first route that matches wins.
+            self._pattern = re.compile("|".join(f"({_regex(path)})" for path in paths))
+        elif routes is None or callable(routes):
+            self._function = routes
+        else:
+            raise TypeError(f"routes must be a mapping, a callable or None, got {routes!r}")
+
+    @property
+    def single(self) -> Route | None:
+        """The route of every request, if there is only one."""
+        return None if self._routes or self._function else self.default
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether a route may have a `drain`; a callable may return anything."""
+        routes = (self.default, *self._routes)
+        drains = (route is not None and route.policy.drain is not None for route in routes)
+        return self._function is not None or any(drains)
+
+    def match(self, scope: Scope) -> Route | None:
+        """Return the route of a request; `None` if it is excluded.
+
+        If the callable fails, the error is logged and the middleware's own policy is used: a
+        mistake in the configuration of one request must not cost it its stream.
+        """
+        if self._routes:
+            match = self._pattern.fullmatch(_route_path(scope))
+            return self._routes[cast("int", match.lastindex) - 1] if match else self.default
+        if self._function is None:
+            return self.default
+        try:
+            return self._remembered(self._function(scope))
+        except Exception:
+            extra = {"path": scope.get("path")}
+            LOGGER.exception("the routes callable failed", extra=extra)
+            return self.default
+
+    def _remembered(self, value: RouteValue) -> Route | None:
+        """Return the route for a callable's value."""
+        key = (type(value), value)  # True equals 1, but is not a number of seconds
+        if isinstance(value, Hashable) and key in self._cached:
+            return self._cached[key]
+        route = _route(self.default.policy, "routes", value, "*")
+        if len(self._cached) >= MAX_CACHED_ROUTES:
+            self._cached.clear()
+        self._cached[key] = route
+        return route
+
+
+def _plan(policy: Policy, pattern: str, media_type: str) -> Plan:
+    ping = policy.ping if media_type == EVENT_STREAM else policy.formats[media_type]
+    boundary = boundary_in(media_type, ping)
+    farewell, closing = policy.farewell, boundary
+    if media_type == EVENT_STREAM:
+        closing = "event"
+    elif farewell is not None and (farewell.at, boundary) == ("event", "line"):
+        # In another format a farewell that needs the end of an event has no place.
+        farewell = None
+    idle = policy.pacing == "idle"
+    return Plan(
+        policy, pattern, media_type, ping, boundary, farewell, closing, slack(policy), idle
+    )
+
+
+def _check_use(default: Policy, routes: RouteMap) -> None:
+    """Reject options of a middleware whose every path is excluded, since they have no effect.
+
+    A path that has an interval inherits them.
+    """
+    options = (*LIMITS, "start_after")
+    unused = [name for name in options if getattr(default, name) is not None]
+    for path, value in routes.items():
+        if not (value is None or isinstance(value, Policy)):
+            return
+        if unused and value is None and _regex(path) == _EVERYTHING:
+            raise ValueError(
+                f"{' and '.join(unused)} must be on a route that is not None, got "
+                f"routes[{path!r}] = None for every path"
+            )
+
+
+def _route(default: Policy, name: str, value: object, pattern: str) -> Route | None:
+    """Return the route for a value of `routes`; `name` is for the error message."""
+    if value is None:
+        return None
+    if isinstance(value, Policy):
+        return Route.of(value, pattern)
+    try:
+        policy = replace(default, interval=value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be a Policy, an interval in seconds or None: {error}"
+        ) from None
+    return Route.of(policy, pattern)
+
+
+def _mapping(routes: object) -> RouteMap | None:
+    return cast("RouteMap", routes) if isinstance(routes, Mapping) else None
+
+
+def _route_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _regex(path: object) -> str:
+    """Return the regular expression of a path pattern, without capturing groups."""
+    if not isinstance(path, str):
+        raise TypeError(f"routes: a path must be str, got {path!r}")
+    if not path.startswith("/"):
+        raise ValueError(f"routes: a path must start with '/', got {path!r}")
+    literal, *rest = _PARAMETER.split(path)
+    names, parameters = set[str](), list[tuple[bool, str]]()
+    for parameter, text in zip(rest[::2], rest[1::2], strict=True):
+        name, _, convertor = parameter.partition(":")
+        if not name.isidentifier() or convertor not in ("", "path"):
+            raise ValueError(
+                f"routes: a parameter must be {{name}} or {{name:path}}, got {path!r}"
+            )
+        if name in names:
+            raise ValueError(f"routes: {name!r} must be named once, got {path!r}")
+        names.add(name)
+        parameters.append((bool(convertor), re.escape(text)))
+    if any(brace in text for text in (literal, *rest[1::2]) for brace in "{}"):
+        raise ValueError(f"routes: braces must be closed and not nested, got {path!r}")
+    return re.escape(literal) + _tail(parameters)
+
+
+def _tail(parameters: list[tuple[bool, str]]) -> str:
+    """Return the expression of parameters, each with the literal text that follows it.
+
+    If the next parameter can match whatever an earlier end of this one leaves to it, the first
+    possible end is as good as any other. The group is then atomic, so that no other end is
+    tried: without that, a pattern with three parameters in a segment took 91 s for a path of
+    4,000 characters (tests/test_patterns.py).
+    """
+    parts: list[str] = []
+    followers = [is_path for is_path, _ in parameters[1:]]
+    for number, (is_path, text) in enumerate(parameters):
+        some = r"[\s\S]*" if is_path else r"[^/]+"
+        first_end_suffices = number < len(followers) and followers[number] >= is_path
+        parts.append(f"(?>{some}?{text})" if first_end_suffices else some + text)
+    return "".join(parts)

@@ -1,0 +1,303 @@
+"""The scheduler: wakes up the streams of one event loop when their pings are due.
+
+There is one scheduler per event loop, with one timer for all of its streams and a few tasks:
+a stream has no task, timer or lock of its own. This is what keeps an idle stream small, and
+what lets a timer serve all streams that are due within the same 2 % of the interval.
+
+One round
+    1. The timer fires (`_on_timer`). For two turns of the event loop nothing happens, so that
+       data which an app sends at this very time goes first, and makes the ping unnecessary.
+    2. A worker, which is a task, polls one due stream after the other and sends the pings that
+       they return, each in its stream's own context. It stops when no stream is due any more.
+    3. When no worker is left, the timer is set to the next deadline.
+
+The states of a round
+    idle      `_round_active` is false: the timer is set, if anything is scheduled.
+    active    `_round_active` is true: there is no timer, since the workers look at the clock.
+    alone     `_coalescing` is false: no ping has been sent in this round. A stream is polled
+              only if it is due now: being early is justified only if it saves a wake-up.
+    together  `_coalescing` is true, from the round's first ping on. Streams whose pings are
+              due within their slack are served as well.
+
+Blocked pings
+    A send may block, if its client does not read, or on servers whose every send gives way to
+    others (hypercorn, anything on trio). A worker whose ping blocks stays with that ping, and
+    others take over; each time this happens, twice as many may run at the same time
+    (`_max_workers`), up to one per stream of a batch. So a blocked client delays nobody, and a
+    server whose every send gives way is not limited to one ping per turn; but the usual round
+    is one task.
+
+Batches
+    A worker polls at most BATCH streams in one turn of the event loop, and notifications are
+    run in batches of the same size. This bounds how long any of it blocks the loop.
+
+Threads
+    Everything belongs to the event loop's thread, except `notify`, which may be called from
+    any thread and from a signal handler: it appends to a deque, which is atomic, and wakes the
+    loop. It takes no lock, because a signal handler may have interrupted the owner of one.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Final, Protocol, TypeAlias
+
+from anyio.lowlevel import RunVar
+
+from ._abort import AbortSignal
+from ._eventloop import Cancel, Loop, current_loop, run_in
+from ._timerqueue import TIMER_ERROR, Entry, TimerQueue
+
+BATCH: Final = 32
+"""Streams that are served in one turn of the event loop.
+
+At some 4 us per ping that is 0.1 ms; 10,000 streams that are due at once take 2.4 ms in their
+longest turn (docs/performance.md, "Lateness").
+"""
+
+PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
+
+
+class Stream(Entry, Protocol):
+    """A stream, as the scheduler sees it: `LiveStream`, which is in a layer above this one."""
+
+    @property
+    def context(self) -> Context:
+        """The context in which its pings are sent."""
+        ...  # pragma: no cover
+
+    @property
+    def slack(self) -> float:
+        """Seconds by which a ping may be early."""
+        ...  # pragma: no cover
+
+    @property
+    def stop_signal(self) -> AbortSignal:
+        """The signal that stops it and many others."""
+        ...  # pragma: no cover
+
+    def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
+        """Return a ping to send, if one was due by `latest`, and when to poll again."""
+        ...  # pragma: no cover
+
+    def ping_blocked(self, cancel: Cancel) -> None:
+        """Called when the ping's send blocks; `cancel` aborts it."""
+
+    def check_signals(self) -> None:
+        """Called in the stream's context when a signal may have been aborted."""
+
+
+class PingScheduler:
+    """Polls the streams of one event loop; one timer for all of them."""
+
+    __slots__ = (
+        "__weakref__",
+        "_coalescing",
+        "_max_workers",
+        "_notified",
+        "_queue",
+        "_round_active",
+        "_subscriptions",
+        "_timer",
+        "_timer_at",
+        "_wakeup_pending",
+        "_workers",
+        "loop",
+        "time",
+    )
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.time = loop.time
+        self._queue = TimerQueue()
+        self._timer: Cancel | None = None
+        self._timer_at = 0.0
+        self._round_active = False
+        self._coalescing = False
+        self._workers = 0  # that are not blocked
+        self._max_workers = 1
+        self._subscriptions: dict[AbortSignal, _Subscription] = {}
+        self._notified: deque[Stream] = deque()
+        self._wakeup_pending = False
+
+    @classmethod
+    def current(cls) -> "PingScheduler":
+        """Return the running event loop's scheduler. It lives as long as it has streams."""
+        reference = _SCHEDULER.get(None)
+        scheduler = reference() if reference is not None else None
+        if scheduler is None:
+            scheduler = cls(current_loop())
+            _SCHEDULER.set(weakref.ref(scheduler))
+        return scheduler
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, stream: Stream, when: float) -> None:
+        """Register a stream: poll it at `when`, and check its signals when one is aborted."""
+        self._queue.schedule(stream, when, stream.slack)
+        signal = stream.stop_signal
+        subscription = self._subscriptions.get(signal)
+        if subscription is None:
+            subscription = self._subscriptions[signal] = _Subscription(self, signal)
+        subscription.streams += 1
+        self._set_timer()
+
+    def remove(self, stream: Stream) -> None:
+        """Unregister a stream. An unknown one is ignored."""
+        if self._queue.cancel(stream):
+            signal = stream.stop_signal
+            subscription = self._subscriptions[signal]
+            subscription.streams -= 1
+            if not subscription.streams:
+                subscription.cancel()
+                del self._subscriptions[signal]
+            if not self._queue:
+                self._set_timer()
+
+    # Notifications
+
+    def notify(self, stream: Stream) -> None:
+        """Schedule a signal check for a stream. Thread-safe and signal-safe; takes no lock."""
+        self._notified.append(stream)
+        if not self._wakeup_pending:
+            self._wakeup_pending = True
+            self.loop.wake(self._run_notifications)
+
+    def notify_all(self, signal: AbortSignal) -> None:
+        """Schedule a signal check for all streams that a signal stops. Thread-safe."""
+        self.loop.wake(lambda: self._notify_all(signal))
+
+    def _notify_all(self, signal: AbortSignal) -> None:
+        self._notified.extend(stream for stream in self._queue if stream.stop_signal is signal)
+        self._run_notifications()
+
+    def _run_notifications(self) -> None:
+        self._wakeup_pending = False
+        for _ in range(min(BATCH, len(self._notified))):
+            stream = self._notified.popleft()
+            stream.context.run(stream.check_signals)
+        if self._notified and not self._wakeup_pending:
+            self._wakeup_pending = True
+            self.loop.call_soon(self._run_notifications)
+
+    # The timer
+
+    def _set_timer(self) -> None:
+        """Set the one timer to the first deadline; between rounds only."""
+        when = None if self._round_active else self._queue.next_at()
+        if self._timer is not None and when != self._timer_at:
+            self._timer()
+            self._timer = None
+        if self._timer is None and when is not None:
+            self._timer_at = when
+            self._timer = self.loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._round_active = True
+        self._coalescing = False
+        self._max_workers = 1
+        # Two turns later: in the first, what the app waits for wakes its task; in the second,
+        # the app sends.
+        call_soon = self.loop.call_soon
+        call_soon(lambda: call_soon(self._start_workers))
+
+    # Workers
+
+    def _start_workers(self) -> None:
+        while self._workers < self._max_workers and self._first_due(self.time()) is not None:
+            self._workers += 1
+            _Worker(self)
+        if not self._workers:
+            self._round_active = False
+            self._set_timer()
+
+    def worker_blocked(self) -> None:
+        """Called when a worker's ping blocks: more workers take over than before."""
+        self._workers -= 1
+        self._max_workers = min(2 * self._max_workers, BATCH)
+        self.loop.call_soon(self._start_workers)
+
+    def worker_done(self) -> None:
+        """Called when a worker has ended that was not blocked."""
+        self._workers -= 1
+        self._start_workers()
+
+    def next_ping(self, now: float) -> tuple[Stream, PingCoroutine | None] | None:
+        """Poll the next stream that is due, and reschedule it; `None` when none is due."""
+        stream = self._first_due(now)
+        if stream is None:
+            return None
+        slack = stream.slack
+        latest = now + (slack if self._coalescing else min(TIMER_ERROR, slack))
+        ping, when = stream.poll(now, latest)
+        # With eager tasks the poll itself may have found a disconnect, and removed the stream.
+        if stream._prev is not None:
+            self._queue.schedule(stream, when, slack)
+        if ping is not None:
+            self._coalescing = True
+        return stream, ping
+
+    def _first_due(self, now: float) -> Stream | None:
+        queue = self._queue
+        return queue.next_due_soon(now) if self._coalescing else queue.next_due(now)
+
+
+class _Subscription:
+    """One callback on a signal, for all the streams of an event loop that it stops."""
+
+    __slots__ = ("_callback", "_signal", "streams")
+
+    def __init__(self, scheduler: PingScheduler, signal: AbortSignal) -> None:
+        self.streams = 0
+        self._signal = signal
+        self._callback = lambda: scheduler.notify_all(signal)
+        signal.add_callback(self._callback)
+
+    def cancel(self) -> None:
+        self._signal.remove_callback(self._callback)
+
+
+class _Worker:
+    """A task that polls due streams, until none is due or a ping blocks it."""
+
+    __slots__ = ("_blocked", "_cancel", "_scheduler", "_stream")
+
+    def __init__(self, scheduler: PingScheduler) -> None:
+        self._scheduler = scheduler
+        self._blocked = False
+        self._stream: Stream  # whose ping it is sending
+        self._cancel: Cancel | None = None  # an eager task begins before this is known
+        self._cancel = scheduler.loop.spawn(self._run, Context(), self._done)
+
+    async def _run(self) -> None:
+        now = self._scheduler.time()
+        for _ in range(BATCH):
+            found = self._scheduler.next_ping(now)
+            if found is None:
+                return
+            self._stream, ping = found
+            if ping is not None:
+                await run_in(self._stream.context, ping, self._on_blocked)
+            if self._blocked:
+                return
+
+    def _on_blocked(self) -> None:
+        self._blocked = True
+        self._stream.ping_blocked(self._abort)
+        self._scheduler.worker_blocked()
+
+    def _abort(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
+
+    def _done(self) -> None:
+        self._cancel = None  # its task's error may refer to this worker
+        if not self._blocked:
+            self._scheduler.worker_done()
+
+
+_SCHEDULER: Final[RunVar["weakref.ref[PingScheduler]"]] = RunVar("keepalive scheduler")
+"""The key of each event loop's own scheduler; it holds no state itself."""
