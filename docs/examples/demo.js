@@ -1,7 +1,7 @@
 // The page of the demo: reads the same stream twice, byte by byte, and shows what comes.
 //
-// Law: the server says how long everything takes; nothing but it is asked. Pings are shown and
-// counted, but never announced: a screen reader hears of beginnings, of the app's words, of ends.
+// The server says how long everything takes. Pings are shown and counted, but never announced: a
+// screen reader announces the beginning, the app's words and the end of each stream.
 
 const place = (id) => document.getElementById(id);
 const seconds = (number) => `${number.toFixed(1)} s`;

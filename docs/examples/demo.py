@@ -5,7 +5,7 @@ Run it, and open http://127.0.0.1:8000/ in a browser:
     python docs/examples/demo.py
 
 Ctrl-C stops it, and the streams with it. `DEMO_PORT` in the environment is another port;
-`DEMO_LIMIT` is how many seconds of silence the proxy bears, 3 if not told: the stream's own
+`DEMO_LIMIT` is how many seconds of silence the proxy bears, 3 by default: the stream's own
 silences, and the intervals to choose from, go with it. The proxy is in `demo_proxy.py`; the
 page is in `demo.html`, `demo.js` and `demo.css`, and asks nobody but this program.
 """

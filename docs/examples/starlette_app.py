@@ -90,7 +90,7 @@ async def log_out(request: Request) -> PlainTextResponse:
 
 
 async def stop(request: Request) -> PlainTextResponse:
-    """Have the owner stop all streams."""
+    """Stop all streams, by their owner."""
     owner.stop()
     return PlainTextResponse("stopping\n")
 

@@ -1,6 +1,6 @@
 // Reads a stream of server-sent events, notices when its connection has died, and connects anew.
 //
-// Law: knows EventSource, timers and the clock. It knows nothing of the page.
+// It uses EventSource, timers and the clock, and does not depend on the page.
 //
 // watch(url, options) connects at once and returns { open, close, limit }. Its options:
 //   onEvent(event)          each event that is heard, pings too: their `type` is "ping"

@@ -14,13 +14,14 @@ HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "life.svg"
 PAGE = HERE.parent / "concepts.md"
 
-WIDTH, HEIGHT = 900, 800
+WIDTH, HEIGHT = 900, 830
 WIDE, HIGH = 184, 50
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; text-anchor: middle }
   .name { font-weight: 600; font-size: 14px }
   .title { font-size: 12px; fill: #454c54; text-anchor: start }
   .state { fill: #fff; stroke: #1f2328; stroke-width: 1.2 }
+  .call { fill: #fff; stroke: #7d97b5 }
   .group { fill: #eef4fc; stroke: #7d97b5; stroke-dasharray: 5 4 }
   .way { fill: none; stroke: #1f2328; stroke-width: 1.2; marker-end: url(#head) }
   .label { font-size: 12px; fill: #454c54; paint-order: stroke }
@@ -36,40 +37,48 @@ class State(NamedTuple):
 
     x: int
     y: int
-    title: str
     what: str
 
 
 STATES = {
-    "waiting": State(600, 80, "not started", "the app has yet to start its response"),
+    "undecided": State(600, 110, "the response has not started"),
     "starting": State(
-        250, 80, "being started", "the middleware starts the response, by `start_after`"
+        250, 110, "the middleware's own response start is being sent, after `start_after`"
     ),
-    "passed": State(
-        800, 178, "left alone", "no stream, or hands off: everything is passed on as it is"
+    "forwarding": State(
+        785, 208, "the response is not kept alive: every message is passed on as it is"
     ),
-    "silent": State(600, 270, "no ping due", "the interval since the last bytes runs"),
+    "idle": State(600, 300, "no ping is due"),
     "overtaken": State(
-        250, 270, "overtaken", "a ping fell due during a send of the app's, in idle pacing"
+        250, 300, "a ping became due while the app was sending, with idle pacing"
     ),
-    "due": State(
-        250, 410, "due", "a ping waits for a boundary, or for a send of the app's to be over"
+    "due": State(250, 440, "a ping waits for a boundary, or for a send of the app to return"),
+    "sending": State(600, 440, "a ping is being sent"),
+    "stopped": State(250, 570, "the pings have stopped, and the response continues"),
+    "ending": State(600, 570, "the middleware waits for a boundary, or sends the last body"),
+    "ended": State(250, 690, "`StreamEnded` has been emitted"),
+    "revoked": State(
+        600, 690, "the app sees a disconnect: `receive` returns it, `send` raises an `OSError`"
     ),
-    "pinging": State(600, 410, "pinging", "a ping is being sent"),
-    "stopped": State(250, 540, "pings stopped", "the response goes on; the reason is settled"),
-    "ending": State(
-        600, 540, "being ended", "the middleware waits for a boundary, or sends the last body"
-    ),
-    "ended": State(250, 660, "over", "`StreamEnded` has been reported"),
-    "gone": State(
-        600, 660, "client seems gone", "`receive` says so, and a send raises an `OSError`"
-    ),
-    "closed": State(425, 755, "closed", "the app's call is over, and nothing is left of it"),
+    "closed": State(450, 790, "the app's call is over"),
 }
 
+
+class Group(NamedTuple):
+    """A frame around states: where it is, its CSS class, and the states."""
+
+    box: tuple[int, int, int, int]
+    kind: str
+    names: tuple[str, ...]
+
+
+EACH = tuple(name for name in STATES if name != "closed")
+BEFORE = ("undecided", "starting")
+KEPT_ALIVE = ("idle", "overtaken", "due", "sending")
 GROUPS = {
-    "before the start": ((70, 30, 710, 100), ("waiting", "starting")),
-    "kept alive": ((70, 220, 710, 240), ("silent", "overtaken", "due", "pinging")),
+    "during the app's call": Group((10, 8, 880, 727), "call", EACH),
+    "before the start": Group((70, 60, 710, 100), "group", BEFORE),
+    "kept alive": Group((70, 250, 710, 240), "group", KEPT_ALIVE),
 }
 
 
@@ -84,70 +93,70 @@ class Way(NamedTuple):
     at: tuple[int, int]
 
 
-BEFORE, OPEN = (names for _, names in GROUPS.values())
 WAYS = (
-    Way(("waiting",), "starting", "start_after is over", "`start_after` is over",
-        ((508, 70), (344, 70)), (425, 63)),
-    Way(("starting",), "waiting", "refused",
-        "the server has not taken the start, or the client has left meanwhile",
-        ((342, 90), (506, 90)), (425, 105)),
-    Way(BEFORE, "passed", "no stream",
-        "the response is no stream, or none comes; or its policy is `None`",
-        ((780, 80), (800, 80), (800, 151)), (838, 115)),
-    Way(("waiting",), "stopped", "client has left",
-        "the response starts when its client is known to have left",
-        ((600, 55), (600, 16), (30, 16), (30, 530), (156, 530)), (93, 522)),
-    Way(("waiting",), "silent", "the app starts a stream", "the app starts a stream",
-        ((600, 105), (600, 243)), (600, 165)),
-    Way(("starting",), "silent", "started", "the server has taken the start",
-        ((300, 105), (515, 243)), (390, 165)),
-    Way(("silent",), "pinging", "a ping is due", "a ping is due, and may stand here",
-        ((620, 295), (620, 383)), (680, 345)),
-    Way(("pinging",), "silent", "sent", "the ping has been sent",
-        ((580, 385), (580, 297)), (560, 345)),
-    Way(("silent",), "overtaken", "due, the app sends",
-        "a ping falls due while the app sends, in idle pacing",
-        ((508, 260), (344, 260)), (425, 253)),
-    Way(("overtaken",), "silent", "it sent bytes", "the app's send had bytes: no ping is due",
-        ((342, 282), (506, 282)), (425, 298)),
-    Way(("silent",), "due", "due, in an event",
-        "a ping falls due within an event or, in steady pacing, while the app sends",
-        ((515, 295), (330, 383)), (485, 320)),
-    Way(("overtaken",), "due", "it sent none",
-        "the app's send had no bytes; or failed, and no ping may stand here",
-        ((230, 295), (230, 383)), (180, 345)),
-    Way(("overtaken",), "pinging", "it failed",
-        "the app's send failed, and a ping may stand here",
-        ((330, 295), (515, 383)), (365, 320)),
-    Way(("due",), "pinging", "a boundary", "the app has reached the boundary, or is done",
-        ((342, 410), (506, 410)), (425, 428)),
-    Way(OPEN, "stopped", "a StopReason", "the first `StopReason` that happens",
-        ((250, 460), (250, 513)), (310, 488)),
-    Way(("stopped",), "ending", "its time is up", "`drain` or `max_lifetime` is over",
-        ((342, 540), (506, 540)), (425, 533)),
-    Way(("stopped",), "ended", "last body, client left, app over",
-        "the last body has been sent, the client has left, or the app's call is over",
-        ((230, 565), (230, 633)), (128, 604)),
-    Way(("stopped",), "gone", "send_timeout",
-        "`send_timeout` is over; or the time is up and nothing may be sent",
-        ((330, 565), (515, 633)), (375, 586)),
-    Way(("ending",), "ended", "by itself",
-        "the app has ended the response, the client has left, or the app's call is over",
-        ((515, 565), (330, 633)), (470, 586)),
-    Way(("ending",), "gone", "last body", "the last body has been sent, or could not be",
-        ((620, 565), (620, 633)), (665, 604)),
-    Way(("ended",), "gone", "goes on too long",
-        "the app still goes on when `drain` is over, or has been told that it came too late",
-        ((342, 660), (506, 660)), (425, 676)),
-    Way(("ended",), "closed", "returns", "the app returns or raises",
-        ((270, 685), (365, 729)), (268, 715)),
-    Way(("gone",), "closed", "returns, or is cancelled",
-        "the app returns or raises; one second later it is cancelled",
-        ((580, 685), (485, 729)), (625, 715)),
+    Way(("undecided",), "starting", "start_after", "`start_after` seconds have passed",
+        ((508, 100), (344, 100)), (425, 93)),
+    Way(("starting",), "undecided", "failed",
+        "the server has rejected the start, or the client has disconnected meanwhile",
+        ((342, 120), (506, 120)), (425, 135)),
+    Way(("undecided",), "forwarding", "not a stream",
+        "the response is not a stream, or a route excludes it; or an inner middleware has it",
+        ((692, 110), (800, 110), (800, 181)), (836, 150)),
+    Way(("undecided",), "stopped", "disconnected",
+        "the response starts after its client has disconnected",
+        ((600, 85), (600, 46), (40, 46), (40, 560), (156, 560)), (98, 552)),
+    Way(("undecided",), "idle", "the app starts a stream", "the app starts a stream",
+        ((600, 135), (600, 273)), (600, 195)),
+    Way(("starting",), "idle", "started", "the server has accepted the start",
+        ((300, 135), (515, 273)), (390, 195)),
+    Way(("idle",), "sending", "a ping is due",
+        "a ping is due, and the stream is at a boundary",
+        ((620, 325), (620, 413)), (680, 375)),
+    Way(("sending",), "idle", "sent", "the ping has been sent",
+        ((580, 415), (580, 327)), (560, 375)),
+    Way(("idle",), "overtaken", "due, the app sends",
+        "a ping becomes due while the app is sending, with idle pacing",
+        ((508, 290), (344, 290)), (425, 283)),
+    Way(("overtaken",), "idle", "it had bytes", "the app's send had bytes: no ping is due",
+        ((342, 312), (506, 312)), (425, 328)),
+    Way(("idle",), "due", "due, in an event",
+        "a ping becomes due within an event or, with steady pacing, while the app is sending",
+        ((515, 325), (330, 413)), (495, 350)),
+    Way(("overtaken",), "due", "it had none",
+        "the app's send had no bytes; or it failed, and the stream is not at a boundary",
+        ((230, 325), (230, 413)), (180, 375)),
+    Way(("overtaken",), "sending", "it failed",
+        "the app's send failed, and the stream is at a boundary",
+        ((330, 325), (515, 413)), (365, 350)),
+    Way(("due",), "sending", "a boundary",
+        "the stream has reached the boundary, and the app's send has returned",
+        ((342, 440), (506, 440)), (425, 458)),
+    Way(KEPT_ALIVE, "stopped", "a StopReason", "the first `StopReason` that occurs",
+        ((250, 490), (250, 543)), (310, 518)),
+    Way(("stopped",), "ending", "the deadline",
+        "`drain` or `max_lifetime` seconds have passed",
+        ((342, 570), (506, 570)), (425, 563)),
+    Way(("stopped",), "ended", "last body, disconnect",
+        "the last body has been sent, or the client has disconnected",
+        ((230, 595), (230, 663)), (152, 634)),
+    Way(("stopped",), "revoked", "send_timeout", "`send_timeout` seconds have passed",
+        ((330, 595), (515, 663)), (375, 616)),
+    Way(("ending",), "ended", "by the app",
+        "the app has sent the last body, or the client has disconnected",
+        ((515, 595), (330, 663)), (490, 616)),
+    Way(("ending",), "revoked", "last body", "the last body has been sent, or could not be",
+        ((620, 595), (620, 663)), (665, 634)),
+    Way(("ended",), "revoked", "the app continues",
+        "the client disconnected while the stream was ending; the app continues when `drain` "
+        "is over; or its response came too late and has been reported",
+        ((342, 690), (506, 690)), (425, 706)),
+    Way(EACH, "closed", "the app returns or raises",
+        "the app returns or raises; if it continues after `revoked`, it is cancelled",
+        ((450, 735), (450, 763)), (532, 752)),
 )  # fmt: skip
 
 TRANSITIONS = {(source, way.target) for way in WAYS for source in way.sources}
-FIRST = "waiting"
+FIRST = "undecided"
 
 
 def picture() -> str:
@@ -159,14 +168,14 @@ def picture() -> str:
         HEAD,
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',
     ]
-    for title, ((x, y, wide, high), _) in GROUPS.items():
+    for title, ((x, y, wide, high), kind, _) in GROUPS.items():
         parts.append(
-            f'<rect class="group" x="{x}" y="{y}" width="{wide}" height="{high}" rx="8"/>'
+            f'<rect class="{kind}" x="{x}" y="{y}" width="{wide}" height="{high}" rx="8"/>'
         )
         parts.append(f'<text class="title" x="{x + 8}" y="{y + 16}">{escape(title)}</text>')
     parts += [line_of(way) for way in WAYS]
     parts += [label_of(way) for way in WAYS]
-    parts += [drawn_state(state) for state in STATES.values()]
+    parts += [drawn_state(name) for name in STATES]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -179,29 +188,30 @@ def line_of(way: Way) -> str:
 def label_of(way: Way) -> str:
     """Return a transition's label, in its place."""
     (x, y), ends = way.at, {*way.sources, way.target}
-    inside = any(ends <= set(names) for _, names in GROUPS.values())
+    inside = ends <= set(BEFORE) or ends <= set(KEPT_ALIVE)
     kind = "label inside" if inside else "label"
     return f'<text class="{kind}" x="{x}" y="{y}">{escape(way.label)}</text>'
 
 
-def drawn_state(state: State) -> str:
+def drawn_state(name: str) -> str:
     """Return a state's box."""
+    state = STATES[name]
     x, y = state.x - WIDE // 2, state.y - HIGH // 2
     return (
         f'<rect class="state" x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="8"/>'
-        f'<text class="name" x="{state.x}" y="{state.y + 5}">{escape(state.title)}</text>'
+        f'<text class="name" x="{state.x}" y="{state.y + 5}">{escape(name)}</text>'
     )
 
 
 def tables() -> str:
     """Return the tables of states and transitions."""
     lines = ["| state | |", "| --- | --- |"]
-    lines += [f"| {state.title} | {state.what} |" for state in STATES.values()]
+    lines += [f"| {name} | {state.what} |" for name, state in STATES.items()]
     lines += ["", "| from | to | when |", "| --- | --- | --- |"]
-    names = {names: group for group, (_, names) in GROUPS.items()}
+    groups = {group.names: name for name, group in GROUPS.items()}
     for way in WAYS:
-        source = names.get(way.sources) or STATES[way.sources[0]].title
-        lines.append(f"| {source} | {STATES[way.target].title} | {way.when} |")
+        source = groups.get(way.sources) or way.sources[0]
+        lines.append(f"| {source} | {way.target} | {way.when} |")
     return "\n".join(lines)
 
 
