@@ -6,6 +6,7 @@ no lock in them, since a signal handler may have interrupted the owner of one.
 Source: WHATWG DOM, section 3.2, "Interface AbortSignal".
 """
 
+import weakref
 from collections.abc import Callable
 from typing import TypeAlias, final
 
@@ -13,7 +14,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._eventloop import current_loop
-from ._types import LOGGER
+from ._types import do_nothing, log_errors
 
 Callback: TypeAlias = Callable[[], object]
 
@@ -105,12 +106,33 @@ class AbortSignal:
 
     def _call(self, callback: Callback) -> None:
         # Popped, so that only one of an abort and an `add_callback` in two threads calls it.
-        taken = self._callbacks.pop(callback, None)
-        try:
-            if taken is not None:
-                taken()
-        except Exception:
-            LOGGER.exception("an abort callback raised")
+        taken = self._callbacks.pop(callback, do_nothing)
+        with log_errors("an abort callback raised"):
+            taken()
+
+
+class WeakCallback:
+    """A callback that calls a method, and is removed when the method's object is deleted.
+
+    Two callbacks for the same method and signal are equal.
+    """
+
+    __slots__ = ("_hash", "_method")
+
+    def __init__(self, signal: AbortSignal, method: Callback) -> None:
+        self._method = weakref.WeakMethod(method, lambda _: signal.remove_callback(self))
+        self._hash = hash(self._method)  # a reference to a deleted object has none
+
+    def __call__(self) -> None:
+        method = self._method()
+        if method is not None:
+            method()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WeakCallback) and self._method == other._method
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @final

@@ -146,6 +146,12 @@ class BoundaryTracker:
         return start.removeprefix(BOM)
 
 
+def is_last_body(message: Message) -> bool:
+    """Whether a message completes the body of a response."""
+    completes = message.get("type") in (BODY, PATH_SEND, ZERO_COPY_SEND)
+    return completes and not message.get("more_body", False)
+
+
 class BomFilter:
     """Omits a BOM at the start of the app's bytes.
 

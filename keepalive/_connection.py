@@ -1,9 +1,8 @@
 """A connection to the server that can be taken away from the app.
 
 When the middleware ends a stream, the app must stop as if the client had disconnected. So the
-server's `receive` and `send` are wrapped on routes on which that may happen. After the
-connection is revoked, `receive` returns `http.disconnect` and `send` raises an `OSError`, as
-ASGI 2.4 specifies for a client that has disconnected.
+server's `receive` and `send` are wrapped on routes on which that may happen: calls that are
+under way can be interrupted, and later ones no longer reach the server.
 
 Source: ASGI 2.4, "Disconnected Client - send exception".
 """
@@ -12,18 +11,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
-import anyio
-
+from ._eventloop import CancellableBlock, cancellable
 from ._types import DISCONNECT, Message, Receive, Send, do_nothing
 
-ConnectionState: TypeAlias = Literal["direct", "timed", "revoked"]
+ConnectionState: TypeAlias = Literal["direct", "open", "revoked"]
 
 DIRECT: Final = "direct"
 """The response is not known to be a stream: messages are passed to the server as they are."""
-TIMED: Final = "timed"
-"""A stream is open: its sends are under the send timeout, and may be interrupted."""
+OPEN: Final = "open"
+"""A stream is open: its calls may be interrupted, and its sends have a time limit."""
 REVOKED: Final = "revoked"
-"""The app sees a client that has disconnected."""
+"""The app sees a client that has disconnected; nothing reaches the server."""
 
 
 class ClientDisconnected(ConnectionError):  # noqa: N818  # as Starlette's ClientDisconnect
@@ -34,15 +32,33 @@ def caused_by_disconnect(error: BaseException) -> bool:
     """Whether an app raised an error because of a `ClientDisconnected`.
 
     Some frameworks raise an error of their own in its place, such as Starlette's
-    `ClientDisconnect`.
+    `ClientDisconnect`. Of a group, every member must have been caused by one.
     """
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(map(caused_by_disconnect, group.exceptions))
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ClientDisconnected):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
+    members = [error]
+    for member in members:
+        if isinstance(member, BaseExceptionGroup):
+            members.extend(cast("BaseExceptionGroup[BaseException]", member).exceptions)
+        elif not any(isinstance(each, ClientDisconnected) for each in _related(member)):
+            return False
+    return True
+
+
+def _related(error: BaseException) -> list[BaseException]:
+    """Return an error, its causes and contexts, theirs, and the members of groups among them.
+
+    Each is visited once: Python does not prevent circles of causes, and `raise error from
+    error` is one.
+    """
+    found, visited = [error], {id(error)}
+    for each in found:
+        nearest = [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            nearest += cast("BaseExceptionGroup[BaseException]", each).exceptions
+        for other in nearest:
+            if other is not None and id(other) not in visited:
+                visited.add(id(other))
+                found.append(other)
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -55,53 +71,46 @@ class RevocableConnection:
     _receive: Receive
     _send: Send
     _send_timeout: float | None
-    _scopes: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
-    """Of the calls under way."""
+    _calls: set[CancellableBlock] = field(default_factory=set[CancellableBlock])
+    """Calls of the server that are under way."""
     state: ConnectionState = DIRECT
-    reason: object = None
-    """Why the stream was ended, for the error's message."""
     on_send_timeout: Callable[[], None] = do_nothing
     """Called when a send has taken longer than the send timeout."""
-
-    @property
-    def error(self) -> ClientDisconnected:
-        """What a send raises after the connection was revoked."""
-        return ClientDisconnected(f"the stream has been ended: {self.reason}")
+    discard: Callable[[], Awaitable[None]] = field(init=False)
+    """Called in place of a send that no longer reaches the server. Must be set."""
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message to the server."""
-        return self._send(message) if self.state is DIRECT else self._timed_send(message)
+        if self.state is DIRECT:
+            return self._send(message)
+        return self.discard() if self.state is REVOKED else self._interruptible_send(message)
 
-    async def _timed_send(self, message: Message) -> None:
-        if self.state is REVOKED:
-            raise self.error
-        with anyio.move_on_after(self._send_timeout) as scope:
-            self._scopes.add(scope)
-            try:
+    async def _interruptible_send(self, message: Message) -> None:
+        call = cancellable(self._send_timeout)
+        self._calls.add(call)
+        try:
+            with call:
                 await self._send(message)
-            finally:
-                self._scopes.remove(scope)
-        if scope.cancelled_caught:
-            self.on_send_timeout()
-            raise self.error
+        finally:
+            self._calls.remove(call)
+        if call.cancelled_caught:
+            if self.state is OPEN:
+                self.on_send_timeout()
+            await self.discard()
 
     async def receive(self) -> Message:
         """Return the client's next message; `http.disconnect` once revoked."""
         if self.state is not REVOKED:
-            with anyio.CancelScope() as scope:
-                self._scopes.add(scope)
-                try:
+            call = cancellable()
+            self._calls.add(call)
+            try:
+                with call:
                     return await self._receive()
-                finally:
-                    self._scopes.remove(scope)
+            finally:
+                self._calls.remove(call)
         return {"type": DISCONNECT}
-
-    def revoke(self, reason: object) -> None:
-        """Make the app see a client that has disconnected, from its next call on."""
-        self.state = REVOKED
-        self.reason = reason
 
     def interrupt(self) -> None:
         """Interrupt the calls under way."""
-        for scope in [*self._scopes]:
-            scope.cancel()
+        for call in [*self._calls]:
+            call.cancel()

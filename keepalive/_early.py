@@ -26,7 +26,7 @@ import anyio
 
 from ._abort import AbortSignal
 from ._ending import REVOKED, Terminator
-from ._eventloop import Cancel
+from ._eventloop import Cancel, cancellable, try_spawn
 from ._events import StopReason
 from ._headers import (
     ANTI_BUFFERING,
@@ -36,6 +36,7 @@ from ._headers import (
 )
 from ._inflight import APP_EXIT_TIMEOUT
 from ._late import LateResponse
+from ._live import ENDED
 from ._ping import Ping
 from ._request import UPLOADING
 from ._responder import UNDECIDED, Responder
@@ -126,9 +127,13 @@ class EarlyStart:
             return
         self._state = STARTING
         self._terminator.hooks.late = self._late
-        self._cancel_start = self._scheduler.loop.spawn(
-            self._start, self._context, self._on_start_done
-        )
+        loop = self._scheduler.loop
+        cancel = try_spawn(loop, self._start, self._context, self._on_start_done)
+        if cancel is None:
+            self._state = WAITING
+            self._terminator.hooks.late = None
+        else:
+            self._cancel_start = cancel
 
     @property
     def _is_uploading(self) -> bool:
@@ -205,10 +210,10 @@ class EarlyStart:
     async def _send_late(self, message: Message) -> None:
         if self._state is STARTING:
             await self._start_done.wait()
-        if self._terminator.state is REVOKED:
-            raise self._terminator.connection.error
         kind = message.get("type")
-        if self._state is APP_STARTED:
+        if self._terminator.state is REVOKED:
+            await self._terminator.connection.discard()
+        elif self._state is APP_STARTED:
             await self._responder.send(message)
         elif kind == START:
             self._on_late_start(message)
@@ -230,7 +235,8 @@ class EarlyStart:
                 config.warn_lost(pattern, late.dropped_headers)
         else:
             self._state = BUFFERING
-            self._terminator.summary = self._summary_as_farewell
+            if self._responder.live is not None:  # not from a task that outlives the call
+                self._terminator.summary = self._summary_as_farewell
         if late.encoded:
             config.warn_compressed(pattern)
 
@@ -240,8 +246,8 @@ class EarlyStart:
         if self._state is STARTED:
             raise RuntimeError("http.response.start must come before http.response.body")
         if self._state is REPORTED:
-            raise self._terminator.connection.error
-        if self._state is BUFFERING:
+            await self._terminator.connection.discard()
+        elif self._state is BUFFERING:
             await self._buffer(message, last=last)
         elif last and self._late.needs_body and live is not None and live.is_empty:
             body = message.get("body") or self._late.summary
@@ -258,7 +264,7 @@ class EarlyStart:
             await self._send_summary()
         finally:
             if last:
-                self._terminator.complete()
+                self._terminator.revoke_after_last_body()
             else:  # the app goes on sending, to nobody
                 self._terminator.revoke()
 
@@ -266,7 +272,7 @@ class EarlyStart:
         self._state = REPORTED
         self._terminator.summary = None
         live = self._responder.live
-        if live is not None and not live.ended:
+        if live is not None and live.report is not ENDED:
             await self._responder.send(
                 {"type": BODY, "body": self._late.summary, "more_body": False}
             )
@@ -278,11 +284,11 @@ class EarlyStart:
 
     async def _answer_for_app(self, error: Exception | None = None) -> None:
         """Send the summary, if the app has ended without having completed its response."""
-        with anyio.move_on_after(APP_EXIT_TIMEOUT):
+        with cancellable(APP_EXIT_TIMEOUT):
             if self._state is STARTING:
                 await self._start_done.wait()
             live = self._responder.live
-            if self._state not in (STARTED, BUFFERING) or live is None or live.ended:
+            if self._state not in (STARTED, BUFFERING) or live is None or live.report is ENDED:
                 return
             if error is not None:
                 live.stop(StopReason.APP_FAILED, error)

@@ -1,62 +1,68 @@
 """How the middleware ends a stream: after `drain`, `max_lifetime` or `send_timeout`.
 
 A `Terminator` is created for requests on routes with such a limit, and only for those. It owns
-the request's deadline, and the steps of the end:
+the request's deadline, the steps of the end, and what the app sees of it.
 
+The steps
     1. The deadline passes (`_on_deadline`), or a send takes too long (`_on_send_timeout`).
     2. The farewell and an empty last body are sent at the next event boundary.
     3. The connection is revoked: the app sees a client that has disconnected.
-    4. If its call is still not over a second later, the app is cancelled.
+    4. One second after the deadline, the app is cancelled if it has not reacted.
 
 The states of the end (`EndState`)
-    IDLE      The response is not a stream, or not yet; or the app's call is over.
-    OPEN      The stream is open. There may be a deadline: `max_lifetime` sets one when the
-              stream opens, an abort or a shutdown with `drain` sets one or moves it forward.
+    IDLE      There is no stream, or not yet; or the app's call is over.
+    OPEN      There is a stream. It may have a deadline: `max_lifetime` sets one when the start
+              is sent, an abort or a shutdown with `drain` sets one or moves it forward.
     ENDING    The deadline has passed. A task (`_end`) waits for the boundary and for the
               middleware's turn to send, for at most BOUNDARY_TIMEOUT. If the boundary does not
               come, the last body is sent where the stream is, without a farewell.
-    REVOKED   The end is over for the client. The app has APP_EXIT_TIMEOUT left.
+    REVOKED   For the client the stream has ended. The app has until `_exit_at`.
 
 What moves them
-    `_opened` leads from IDLE to OPEN, `_on_deadline` from OPEN to ENDING. If the app's own
-    last body comes first, nothing is left to do: the state is OPEN again, without a deadline.
-    `revoke` leads to REVOKED: after the last body, whether or not it could be sent; when the
-    client disconnects while its stream is being ended; after a send timeout. `_closed` leads
-    back to IDLE and cancels everything.
+    `_opened` leads from IDLE to OPEN, and `_rejected` back. `_on_deadline` leads to ENDING. If
+    the app's own last body comes first, nothing is left to do: the state is OPEN again,
+    without a deadline. `revoke` leads to REVOKED: after the last body, whether or not it could
+    be sent; when the client disconnects while its stream is being ended; after a send timeout.
+    `closed` leads to IDLE and cancels everything.
 
-Why it waits
-    Two turns of the event loop, so that what the app sends at this very time goes first, as it
-    does before a ping. Then for a ping that is being sent, as any other sender: otherwise the
-    farewell would be lost whenever a client is slow. Each wait is bounded, so that neither an
-    app nor a client can keep a stream open.
+What the app sees (`AppState`)
+    The same as on a real server when the client disconnects (facts measured on uvicorn,
+    hypercorn, granian and daphne): `receive` returns `http.disconnect`, and what is sent after
+    that is silently discarded. So it is for an app that listens. It must not get an error from
+    a send instead, as that would reach it before the disconnect does if it sends all the time:
+    frameworks would then skip background tasks, and close generators in other tasks. An app
+    that does not listen would never notice, so it gets an `OSError`, as ASGI 2.4 specifies.
 
-A disconnect and an app that returns
+A disconnect, and an app that returns
     After a disconnect nothing more may be sent (a send to an HTTP/2 client that is gone blocks
     forever on hypercorn), and what the app still does is its own affair: the middleware never
-    cancels an app because its client disconnected. It only does so when a shutdown has come,
-    too, since the server waits for the app then.
+    cancels an app because its client disconnected. It does so only after a shutdown or an
+    abort with `drain`, since somebody waits for the app then.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Final, Literal, TypeAlias, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
-from ._connection import TIMED, RevocableConnection, caused_by_disconnect
-from ._eventloop import AppCall, Cancel, cancellable
+from . import _connection as connections
+from ._abort import WeakCallback
+from ._connection import ClientDisconnected, RevocableConnection, caused_by_disconnect
+from ._eventloop import Cancel, CancellableBlock, cancellable, must_propagate, try_spawn
 from ._events import StopReason
 from ._inflight import APP_EXIT_TIMEOUT
-from ._live import LiveStream
+from ._live import ENDED, LiveStream
 from ._ping import Ping
 from ._policy import Policy
 from ._request import Hooks
 from ._responder import Responder
 from ._timing import drain_deadline, lifetime_deadline
-from ._types import LOGGER, ASGIApp, Receive, Scope, Send, do_nothing
+from ._types import DISCONNECT, LOGGER, ASGIApp, Message, Receive, Scope, Send, do_nothing
 
 BOUNDARY_TIMEOUT: Final = APP_EXIT_TIMEOUT / 2
 """Seconds that an end waits for the app to finish its event or its send."""
@@ -74,22 +80,38 @@ LOOP_TURNS_FOR_DATA: Final = 2
 One wakes the app's task, in the next it sends; the scheduler waits for as many before a ping.
 """
 
+APP_REACTION_TIME: Final = APP_EXIT_TIMEOUT / 2
+"""Seconds after the end in which an app that knows of the disconnect may still send.
+
+Frameworks take some turns of the event loop to stop whatever sends (BaseHTTPMiddleware needs
+several), and those may take long while many streams end at once.
+"""
+
 EndState: TypeAlias = Literal["idle", "open", "ending", "revoked"]
 
 IDLE: Final = "idle"
-"""No stream is open: the response has not started, is not a stream, or the call is over."""
+"""There is no stream: the response is not one, or has not started, or the call is over."""
 OPEN: Final = "open"
-"""A stream is open; it may have a deadline."""
+"""There is a stream; it may have a deadline."""
 ENDING: Final = "ending"
 """The deadline has passed, and the last body waits for a boundary or is being sent."""
 REVOKED: Final = "revoked"
 """The app sees a client that has disconnected."""
 
+AppState: TypeAlias = Literal["sending", "polling", "notified"]
+
+SENDING: Final = "sending"
+"""Its last `receive` returned another message, or was abandoned; or there was none."""
+POLLING: Final = "polling"
+"""Its last `receive` was cancelled, or timed out: it asks from time to time."""
+NOTIFIED: Final = "notified"
+"""One of its `receive` calls has returned `http.disconnect`."""
+
 _DRAINED: Final = (StopReason.ABORTED, StopReason.SHUTDOWN)
 """The reasons after which `drain` applies."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Terminator:
     """Ends the stream of one request. Adds its hooks to the request's responder."""
 
@@ -101,41 +123,128 @@ class Terminator:
     state: EndState = IDLE
     summary: Callable[[], Ping] | None = None
     """Called for what is sent just before the last body, instead of the farewell."""
-    _app_call: AppCall = field(default_factory=cancellable)
+    _app_state: AppState = SENDING
+    _receives: int = 0
+    """Calls of the app's `receive` that are under way."""
+    _app_call: CancellableBlock = field(default_factory=cancellable)
+    _app_cancelled: bool = False
     _deadline: float = inf
+    _exit_at: float = inf
+    """When the app is cancelled if it has not reacted."""
+    _reacts_until: float = inf
+    """Until when an app that knows of the disconnect may still send."""
+    _late_send_at: float = -inf
+    """When the app last called `send` after the end."""
+    _is_shutting_down: bool = False
     _cancel_timer: Cancel = do_nothing
     _cancel_end: Cancel = do_nothing
 
     def __post_init__(self) -> None:
         self._responder.hooks = self.hooks
         self.hooks.opened = self._opened
+        self.hooks.rejected = self._rejected
         self.hooks.stopped = self._stopped
         self.hooks.ended = self._ended
         self.hooks.closed = self.closed
+        self.connection.discard = self._discard
 
     async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the app. Suppresses what it raises because its stream was ended."""
+        """Call the app. Suppresses what it raises because its stream was ended.
+
+        Args:
+            app: The app.
+            scope: Its scope.
+            receive: The responder's, or an `EarlyStart`'s.
+            send: The same.
+        """
+
+        def app_send(message: Message) -> Awaitable[None]:
+            if self.state is not REVOKED:
+                return send(message)
+            self._note_late_send()
+            return self._discard()
+
         try:
             with self._app_call:
-                await app(scope, receive, send)
+                try:
+                    await app(scope, partial(self._receive, receive), app_send)
+                except BaseException as error:
+                    self._log_lost_errors(error)
+                    raise
         except Exception as error:
             if not (self.state is REVOKED and caused_by_disconnect(error)):
                 raise
             LOGGER.debug("an app ended with its stream", exc_info=error)
 
+    def _log_lost_errors(self, error: BaseException) -> None:
+        """Log what the app has raised before its cancellation, which replaces it."""
+        lost = error.__context__
+        is_own = isinstance(lost, Exception) and not isinstance(lost, ClientDisconnected)
+        if self._app_cancelled and must_propagate(error) and is_own:
+            LOGGER.error("an app was cancelled while it handled an error", exc_info=lost)
+
+    # What the app sees
+
+    async def _receive(self, receive: Receive) -> Message:
+        self._receives += 1
+        try:
+            message = await receive()
+        except BaseException as error:
+            abandoned = isinstance(error, Exception | GeneratorExit)
+            if self._app_state is not NOTIFIED:
+                self._app_state = SENDING if abandoned else POLLING
+            raise
+        finally:
+            self._receives -= 1
+        if message.get("type") == DISCONNECT:
+            self._app_state = NOTIFIED
+        elif self._app_state is POLLING:
+            self._app_state = SENDING
+        return message
+
+    async def _discard(self) -> None:
+        """Discard a message of the app, or raise an `OSError` if the app does not listen."""
+        await self._discard_function()
+
+    def _note_late_send(self) -> None:
+        if (live := self._responder.live) is not None:
+            self._late_send_at = live.scheduler.time()
+            if self._late_send_at >= self._exit_at:
+                self._cancel_app()
+
+    @property
+    def _is_listening(self) -> bool:
+        return self._app_state is not SENDING or self._receives > 0
+
+    @property
+    def _discard_function(self) -> Callable[[], Awaitable[None]]:
+        """A function that does not refer to this object, for sends that outlive the call."""
+        if self._is_listening:
+            # One turn of the event loop, so that a busy app does not block it. Shielded, so
+            # that the app's own cancellation does not strike in a send, where it never does
+            # on a server that discards.
+            return cancel_shielded_checkpoint
+        reason = self._responder.reason or StopReason.COMPLETED
+        return partial(_raise_disconnected, reason)
+
     # Hooks: what happens to the stream
 
     def _opened(self) -> None:
         self.state = OPEN
-        self.connection.state = TIMED
+        self.connection.state = connections.OPEN
         self.connection.on_send_timeout = self._on_send_timeout
         policy, live = self._policy, self._live
         if policy.drain is not None:
-            self._responder.config.in_flight.add(self, policy.drain)
+            self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
         if self._responder.reason is not None:
             self._stopped()
+
+    def _rejected(self) -> None:
+        self.state = IDLE
+        self.connection.state = connections.DIRECT
+        self._forget()
 
     def _stopped(self) -> None:
         reason = self._responder.reason
@@ -143,34 +252,59 @@ class Terminator:
             self._drain()
         elif self._policy.drain is not None and reason is not StopReason.COMPLETED:
             # The app may continue, and a shutdown may still come.
-            self._responder.config.stop_signal.add_callback(self._on_shutdown)
+            self._responder.config.stop_signal.add_callback(self._shutdown_callback)
 
     def _ended(self) -> None:
         if self.state not in (OPEN, ENDING):
             return
-        responder, saw_last_body = self._responder, self._live.saw_last_body
-        stop_signal = responder.config.stop_signal
+        saw_last_body = self._live.saw_last_body
         if self.state is ENDING and not saw_last_body:
             self.revoke()  # the client has disconnected while the stream was being ended
-        elif saw_last_body or not (responder.reason in _DRAINED or stop_signal.aborted):
+        elif saw_last_body or not self._must_exit:
             self._cancel_timers()  # what the app still does is its own affair
 
+    @property
+    def _must_exit(self) -> bool:
+        """Whether somebody waits for the app, though its client has disconnected."""
+        reason, stop_signal = self._responder.reason, self._responder.config.stop_signal
+        stopping = reason in _DRAINED or stop_signal.aborted or self._is_shutting_down
+        return stopping and self._policy.drain is not None
+
     def closed(self) -> None:
-        """Called when the app's call is over."""
-        self.state = IDLE
+        """Called when the app's call is over. Tasks that it has left behind may still send."""
+        if self.state is not REVOKED:
+            self.state = IDLE
+            self.connection.state = connections.DIRECT
         self.hooks.clear()
-        self._responder.config.in_flight.discard(self)
-        self._cancel_timers()
-        self._responder.config.stop_signal.remove_callback(self._on_shutdown)
-        # A send that outlives the call may still time out, and its error names the reason.
-        self.connection.reason = self._responder.reason
+        self._forget()
         self.connection.on_send_timeout, self.summary = do_nothing, None
+        self.connection.discard = self._discard_function
+
+    def _forget(self) -> None:
+        self._cancel_timers()
+        config = self._responder.config
+        config.stop_signal.remove_callback(self._shutdown_callback)
+        if self._responder.live is not None:
+            config.in_flight.discard(self._live.scheduler, self)
 
     # The deadline
 
     @property
     def _live(self) -> LiveStream:
         return cast("LiveStream", self._responder.live)  # in every state but IDLE
+
+    def shut_down(self) -> None:
+        """Stop the stream: the server of its event loop is shutting down."""
+        self._is_shutting_down = True
+        live = self._live
+        if self._responder.reason is None:
+            live.context.run(live.stop, StopReason.SHUTDOWN)
+        else:
+            self._drain()
+
+    @property
+    def _shutdown_callback(self) -> WeakCallback:
+        return WeakCallback(self._responder.config.stop_signal, self._on_shutdown)
 
     def _on_shutdown(self) -> None:
         """Drain at a shutdown that comes after the pings have stopped. From any thread."""
@@ -184,7 +318,8 @@ class Terminator:
         # A stream that stops alone is not spread; nor is one whose app has asked for its
         # signal, since it may be about to end by itself: it gets all of the time.
         alone = len(live.scheduler) == 0 or self._responder.is_watched
-        spread = self._responder.config.stop_signal.aborted and not alone
+        stop_signal = self._responder.config.stop_signal
+        spread = (stop_signal.aborted or self._is_shutting_down) and not alone
         self._end_at(drain_deadline(drain, live.scheduler.time(), spread=spread))
 
     def _end_at(self, when: float) -> None:
@@ -211,19 +346,27 @@ class Terminator:
     def _on_deadline(self) -> None:
         self._cancel_timer = do_nothing
         live = self._live
+        # If it is a drain that is over, the stream has stopped, and the first reason wins.
         live.context.run(live.stop, StopReason.MAX_LIFETIME)
-        if live.ended:  # the client has disconnected, and nothing more may be sent
+        if self.state is REVOKED:  # a complete summary of its response could not be sent
+            self._limit_app()
+            return
+        if live.report is ENDED:  # the client has disconnected, and nothing more may be sent
+            self.revoke()
+            return
+        self.state = ENDING
+        cancel = try_spawn(live.scheduler.loop, self._end, live.context)
+        if cancel is None:
             self.revoke()
         else:
-            self.state = ENDING
-            self._cancel_end = live.scheduler.loop.spawn(self._end, live.context, do_nothing)
+            self._cancel_end = cancel
 
     async def _end(self) -> None:
         """End the stream at the next boundary, or where it is if that does not come."""
         for _ in range(LOOP_TURNS_FOR_DATA):
             await checkpoint()
         live = self._live
-        with anyio.move_on_after(BOUNDARY_TIMEOUT):
+        with cancellable(BOUNDARY_TIMEOUT):
             await live.wait_turn()
             if self._can_finish:
                 await self._finish()
@@ -231,8 +374,8 @@ class Terminator:
                 self.hooks.after_send = self._finish_at_boundary
                 await anyio.sleep_forever()
         if self.state is ENDING and not live.is_busy:
-            with anyio.move_on_after(LAST_SEND_TIMEOUT):
-                await self._send_last(None)
+            with cancellable(LAST_SEND_TIMEOUT):
+                await self._send_last(None if self.summary is None else self.summary())
         self.revoke()
 
     @property
@@ -266,18 +409,34 @@ class Terminator:
         self.revoke()
 
     def revoke(self) -> None:
-        """Make the app see a disconnect now, and cancel it if it does not end."""
+        """Make the app see a disconnect now, and cancel it if it does not react."""
         if self.state in (OPEN, ENDING):
-            self.complete()
+            self.revoke_after_last_body()
             self._live.report_end()
             self.connection.interrupt()
-            now = self._live.scheduler.time()
-            when = min(now, self._deadline) + APP_EXIT_TIMEOUT
-            self._set_timer(when, self._app_call.cancel)
+            self._limit_app()
 
-    def complete(self) -> None:
-        """Make the app see a disconnect from its next call on: it has sent its last body."""
+    def revoke_after_last_body(self) -> None:
+        """Make the app see a disconnect from its next call on, and do no more."""
         self.state = REVOKED
-        self._cancel_timer()
         self.hooks.after_send = None
-        self.connection.revoke(self._responder.reason)
+        self.connection.state = connections.REVOKED
+
+    def _limit_app(self) -> None:
+        now = self._live.scheduler.time()
+        self._exit_at = min(now, self._deadline) + APP_EXIT_TIMEOUT
+        self._reacts_until = min(now + APP_REACTION_TIME, self._exit_at)
+        self._set_timer(self._exit_at, self._on_exit_timeout)
+
+    def _on_exit_timeout(self) -> None:
+        has_reacted = self._late_send_at < self._reacts_until
+        if not (self._app_state is NOTIFIED and has_reacted):
+            self._cancel_app()
+
+    def _cancel_app(self) -> None:
+        self._app_cancelled = True
+        self._app_call.cancel()
+
+
+async def _raise_disconnected(reason: object) -> None:
+    raise ClientDisconnected(f"the stream has been ended: {reason}")

@@ -8,7 +8,6 @@ is never imported here; if it runs, it has been imported.
 import asyncio
 import contextlib
 import sys
-import time
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     import trio
+
+import anyio
 
 from ._types import LOGGER, do_nothing
 
@@ -35,15 +36,36 @@ def current_loop() -> "Loop":
     return AsyncioLoop()  # pyright: ignore[reportReturnType]
 
 
-def cancellable() -> "AppCall":
+def cancellable(timeout: float | None = None) -> "CancellableBlock":
     """Return a context manager whose `cancel` cancels the code in it, once.
 
-    The code after it runs on as usual. `cancel` is to be called in the loop's thread.
+    The code after the block runs on as usual; `cancelled_caught` tells whether the block was
+    cancelled. `cancel` is to be called in the loop's thread.
+
+    Args:
+        timeout: Seconds after which the block is cancelled; `None`: never.
     """
     if _trio_is_running():
-        scope: trio.CancelScope = sys.modules["trio"].CancelScope()
+        running_trio = sys.modules["trio"]
+        scope: trio.CancelScope = running_trio.CancelScope()
+        if timeout is not None:
+            scope.deadline = running_trio.current_time() + timeout
         return scope
-    return _Block()
+    return _Block(timeout)
+
+
+def must_propagate(error: BaseException) -> bool:
+    """Whether an error is none of a task's own: a cancellation, or the end of the process."""
+    kinds = (
+        anyio.get_cancelled_exc_class(),
+        GeneratorExit,
+        KeyboardInterrupt,
+        SystemExit,
+    )
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.subgroup(kinds) is not None
+    return isinstance(error, kinds)
 
 
 def _trio_is_running() -> bool:
@@ -61,9 +83,10 @@ class AsyncioLoop:
         self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
         # Otherwise timers would run in the context of the task that set them, and keep it.
         self._context = Context()
-        # The method does nothing but call this function, and takes twice as long.
-        plain = getattr(self._loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        self.time = time.monotonic if plain else self._loop.time
+        # Not `time.monotonic`, which is what it calls: a test may have replaced that for a
+        # while (freezegun). A timer that is set by one clock and compared with another is a
+        # busy loop.
+        self.time = self._loop.time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back in the next turn of the loop. To be called in the loop's thread."""
@@ -81,9 +104,15 @@ class AsyncioLoop:
     def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
         """Start a task in that context; return a function that cancels it.
 
-        `done` is called when the task is over, even if it was cancelled before its first step.
+        Raises whatever the loop's task factory raises. `done` is called when the task is over,
+        even if it was cancelled before its first step.
         """
-        task = self._loop.create_task(work(), context=context)
+        coroutine = work()
+        try:
+            task = self._loop.create_task(coroutine, context=context)
+        except BaseException:
+            coroutine.close()
+            raise
         self._tasks[task] = done  # the loop itself has only weak references to its tasks
         task.add_done_callback(self._over, context=self._context)
         return task.cancel
@@ -95,29 +124,43 @@ class AsyncioLoop:
 class _Block:
     """A block of code of one task. It is cancelled once, as asyncio does.
 
-    A cancel scope would cancel it at each `await`, so that an app's clean-up could not wait
-    for anything.
+    A cancel scope would cancel it again in each turn of the event loop: an app's clean-up
+    could not wait for anything, and a send that takes its time to be cancelled would be a busy
+    loop.
     """
 
-    __slots__ = ("_before", "_cancelled", "_task")
+    __slots__ = ("_before", "_requested", "_task", "_timeout", "_timer", "cancelled_caught")
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None  # while the block runs
+        self._requested = self.cancelled_caught = False
 
     def __enter__(self) -> None:
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._before = self._task.cancelling()
-        self._cancelled = False
+        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._before = task.cancelling()
+        if self._timeout is not None:
+            self._timer = task.get_loop().call_later(self._timeout, self.cancel)
 
     def cancel(self) -> None:
-        self._cancelled = True
-        self._task.cancel("the stream has been ended")
+        if self._task is not None and not self._requested:
+            self._requested = True
+            self._task.cancel("the stream has been ended")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: object
     ) -> bool:
-        if not self._cancelled:
+        if self._timer is not None:
+            self._timer.cancel()
+        task, self._task = self._task, None
+        if task is None or not self._requested:
             return False
-        # Somebody else may have cancelled the task as well.
-        only_by_this = self._task.uncancel() <= self._before
-        return only_by_this and kind is not None and issubclass(kind, asyncio.CancelledError)
+        # Others may have cancelled the task as well.
+        only_by_this = task.uncancel() <= self._before
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        self.cancelled_caught = only_by_this and cancelled
+        return self.cancelled_caught
 
 
 class TrioLoop:
@@ -154,7 +197,9 @@ class TrioLoop:
             try:
                 with scope:
                     await work()
-            except Exception:  # a system task that fails ends the whole run
+            except BaseException as error:  # a system task that fails ends the whole run
+                if must_propagate(error):
+                    raise
                 LOGGER.exception("a task has failed")
             finally:
                 done()
@@ -164,7 +209,21 @@ class TrioLoop:
 
 
 Loop: TypeAlias = AsyncioLoop | TrioLoop
-AppCall: TypeAlias = "_Block | trio.CancelScope"
+CancellableBlock: TypeAlias = "_Block | trio.CancelScope"
+
+
+def try_spawn(
+    loop: Loop, work: Work, context: Context, done: Callable[[], None] = do_nothing
+) -> Cancel | None:
+    """Start a task; `None` if that fails, which is logged.
+
+    It fails with a task factory that does not accept a context, for example.
+    """
+    try:
+        return loop.spawn(work, context, done)
+    except Exception:
+        LOGGER.exception("a task could not be started")
+        return None
 
 
 @types.coroutine

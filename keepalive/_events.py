@@ -6,7 +6,7 @@ from enum import StrEnum, unique
 from typing import Literal, Protocol, TypeAlias, final
 
 from ._policy import Policy
-from ._types import LOGGER
+from ._types import LOGGER, log_errors
 
 
 @final
@@ -141,13 +141,11 @@ class Observer(Protocol):
 
 
 def emit(observer: Observer | None, event: Event) -> None:
-    """Log an event and pass it to the observer. Never raises an `Exception`."""
+    """Log an event and pass it to the observer. What that raises is logged."""
     if type(event) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):
         message = "stream started" if type(event) is StreamStarted else "stream ended"
         extra = {item.name: getattr(event, item.name) for item in fields(event)}
         LOGGER.debug(message, extra=extra)
     if observer is not None:
-        try:
+        with log_errors("the observer raised", path=event.path):
             observer(event)
-        except Exception:
-            LOGGER.exception("the observer raised", extra={"path": event.path})

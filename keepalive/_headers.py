@@ -35,9 +35,14 @@ _EVENT_STREAM: Final = b"text/event-stream"
 _NOT_ACCEPTED: Final = re.compile(rb"\s*q\s*=\s*0(\.0*)?\s*")
 
 
+def with_lower_names(headers: Headers) -> Fields:
+    """Return headers with their names in lower case."""
+    return [(name.lower(), value) for name, value in headers]
+
+
 def normalized(headers: Headers) -> Fields:
     """Return headers with their names and values in lower case."""
-    return [(name.lower(), value.strip().lower()) for name, value in headers]
+    return [(name, value.strip().lower()) for name, value in with_lower_names(headers)]
 
 
 # Responses
@@ -145,7 +150,7 @@ def is_encoded(fields: Fields) -> bool:
 def with_anti_buffering(message: Message) -> Message:
     """Return a response start with those anti-buffering headers that the app did not set."""
     headers: Headers = message["headers"]
-    present = {name for name, _ in normalized(headers)}
+    present = {name for name, _ in with_lower_names(headers)}
     added = [field for field in ANTI_BUFFERING if field[0] not in present]
     return {**message, "headers": [*headers, *added]}
 
@@ -160,7 +165,7 @@ def early_media_type(scope: Scope, policy: Policy) -> str | None:
     if scope.get("method") in NEVER_STARTED_EARLY or not isinstance(headers, Sequence):
         return None
     try:
-        fields = normalized(cast("Headers", headers))
+        fields = with_lower_names(cast("Headers", headers))
         if any(name in _PRECONDITIONS for name, _ in fields):
             return None
         accepts = _accepts_event_stream(value for name, value in fields if name == b"accept")
@@ -172,14 +177,14 @@ def early_media_type(scope: Scope, policy: Policy) -> str | None:
 def has_request_body(scope: Scope) -> bool:
     """Whether a request's headers announce a body."""
     return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in normalized(scope.get("headers", ()))
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+        for name, value in with_lower_names(scope.get("headers", ()))
     )
 
 
 def request_body_size(scope: Scope) -> int | None:
     """Return the size of a request's body, if its headers say it."""
-    for name, value in normalized(scope.get("headers", ())):
+    for name, value in with_lower_names(scope.get("headers", ())):
         if name == b"content-length" and value.isdigit():
             return int(value)
     return None
@@ -200,7 +205,7 @@ def hide_sendfile_extensions(scope: Scope) -> None:
 def _accepts_event_stream(values: Iterable[bytes]) -> bool:
     """Whether `Accept` names event streams; `*/*` does not."""
     for value in values:
-        for item in value.split(b","):
+        for item in value.lower().split(b","):
             media_type, *parameters = item.split(b";")
             if media_type.strip() == _EVENT_STREAM:
                 return not any(map(_NOT_ACCEPTED.fullmatch, parameters))

@@ -6,12 +6,13 @@ Some servers exit as soon as all responses are complete, without waiting for the
 drained have ended.
 """
 
-from collections.abc import Callable
-from typing import Final
+import weakref
+from typing import Any, Final
 
 import anyio
 
 from ._abort import AbortController
+from ._scheduler import PingScheduler
 from ._types import LIFESPAN_SHUTDOWN, Message, Receive
 
 APP_EXIT_TIMEOUT: Final = 1.0
@@ -19,44 +20,91 @@ APP_EXIT_TIMEOUT: Final = 1.0
 
 
 class InFlight:
-    """The requests in flight of one middleware, on any number of event loops."""
+    """The requests in flight of one middleware, by event loop.
 
-    __slots__ = ("_drains", "_empty")
+    A server's lifespan is that of one event loop, and so is the shutdown that it announces:
+    another server may go on serving the same middleware on another loop, or on the same one
+    later. Requests and loops are referred to weakly, so that a loop which is closed while
+    streams are open is forgotten with them.
+    """
+
+    __slots__ = ("_loops",)
 
     def __init__(self) -> None:
-        self._drains: dict[object, float] = {}
-        self._empty = AbortController()
+        self._loops = weakref.WeakKeyDictionary[PingScheduler, "_Requests"]()
 
-    def add(self, request: object, drain: float) -> None:
-        """Make a shutdown wait for a request, for as long as its `drain` may take."""
-        self._drains[request] = drain
+    def __len__(self) -> int:
+        return sum(len(requests.drains) for requests in self._loops.values())
 
-    def discard(self, request: object) -> None:
+    def add(self, scheduler: PingScheduler, request: Any, drain: float) -> None:
+        """Make a shutdown wait for a request.
+
+        Args:
+            scheduler: That of the request's event loop.
+            request: Its `shut_down()` is called at a shutdown; at once, if one is under way.
+            drain: Seconds that its drain may take.
+        """
+        requests = self._loops.setdefault(scheduler, _Requests())
+        requests.drains[request] = drain
+        if requests.shutting_down:
+            request.shut_down()
+
+    def discard(self, scheduler: PingScheduler, request: object) -> None:
         """Forget a request. An unknown one is ignored."""
-        if self._drains.pop(request, None) is not None and not self._drains:
-            self._empty.abort()
+        requests = self._loops.get(scheduler)
+        if requests is not None and request in requests.drains:
+            del requests.drains[request]
+            if not requests.drains:
+                requests.empty.abort()
 
-    async def wait(self) -> None:
-        """Wait until no request is in flight, at most for the longest drain and its end."""
-        limit = max(self._drains.values(), default=0.0) + 2 * APP_EXIT_TIMEOUT
-        with anyio.move_on_after(limit):
-            while self._drains:
-                if self._empty.signal.aborted:  # others have been added since
-                    self._empty = AbortController()
-                else:
-                    await self._empty.signal.wait()
-
-    def delaying_shutdown(self, receive: Receive, shutdown: Callable[[], None]) -> Receive:
+    def delaying_shutdown(self, receive: Receive) -> Receive:
         """Return a lifespan's `receive` that delays `lifespan.shutdown`.
 
-        If requests are in flight, it calls `shutdown` and waits for them first.
+        If requests of its event loop are in flight, they are shut down and waited for first.
         """
 
         async def delayed_receive() -> Message:
             message = await receive()
-            if message["type"] == LIFESPAN_SHUTDOWN and self._drains:
-                shutdown()
-                await self.wait()
+            if message["type"] == LIFESPAN_SHUTDOWN:
+                await self.shut_down()
             return message
 
         return delayed_receive
+
+    async def shut_down(self) -> None:
+        """Shut down the requests of the running event loop, and wait until none is in flight.
+
+        It waits at most for the longest drain, and its end.
+        """
+        requests = self._loops.get(PingScheduler.current())
+        if requests is not None and requests.drains:
+            await requests.shut_down()
+
+
+class _Requests:
+    """The requests in flight of one event loop."""
+
+    __slots__ = ("drains", "empty", "shutting_down")
+
+    def __init__(self) -> None:
+        self.drains = weakref.WeakKeyDictionary[Any, float]()
+        self.empty = AbortController()
+        self.shutting_down = False
+
+    async def shut_down(self) -> None:
+        longest = max(self.drains.values())
+        self.shutting_down = True
+        try:
+            for request in [*self.drains]:
+                request.shut_down()
+            with anyio.move_on_after(longest + 2 * APP_EXIT_TIMEOUT):
+                await self._wait()
+        finally:
+            self.shutting_down = False
+
+    async def _wait(self) -> None:
+        while self.drains:
+            if self.empty.signal.aborted:  # others have been added since
+                self.empty = AbortController()
+            else:
+                await self.empty.signal.wait()

@@ -31,27 +31,29 @@ Two turns of the event loop
     times the data comes first and the ping is not needed.
 
 The stream's course
-    It is open until the first `StopReason`, which stops its pings. It has ended (`ended`) once
-    `StreamEnded` has been emitted: after the last body, a disconnect, or the end of the app's
-    call. A stopped stream goes on sending the app's messages.
+    It exists as soon as the response start is known to be a stream's, so that stops and time
+    limits apply to a start that blocks, too: that counts as a send of the app. It is open
+    until the first `StopReason`, which stops its pings. It has ended once `StreamEnded` has
+    been emitted: after the last body, a disconnect, or the end of the app's call. A stopped
+    stream goes on sending the app's messages. What has been emitted is its `report`.
 """
 
 from contextvars import Context, copy_context
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from ._abort import AbortSignal
-from ._boundary import BoundaryTracker
-from ._eventloop import Cancel
+from ._boundary import BoundaryTracker, is_last_body
+from ._eventloop import Cancel, must_propagate, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit
 from ._ping import Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
 from ._scheduler import PingCoroutine, PingScheduler
 from ._timing import first_ping_at, next_due, next_poll
-from ._types import BODY, Message
+from ._types import BODY, TRAILERS, Message
 
 LOOP_TURNS_BEFORE_FIRST_PING: Final = 3
 """Turns of the event loop that a server needs to report a disconnect that lies in the past.
@@ -60,6 +62,22 @@ Counted from the start of a task that calls `receive`: one until that task runs,
 server's queue has woken it, one until its callback has run. A ping to a client that is gone
 would be counted, though nobody gets it.
 """
+
+LOOP_TURNS_OF_LAST_BODY: Final = 10
+"""Turns of the event loop in which a send of the last body returns that does not block.
+
+Servers report a disconnect after each complete response, and hypercorn does so before the send
+returns. So a disconnect during that send means something only if the send goes on.
+"""
+
+Report: TypeAlias = Literal["nothing", "started", "ended"]
+
+NOTHING: Final = "nothing"
+"""The response start is still being sent."""
+STARTED: Final = "started"
+"""`StreamStarted` has been emitted."""
+ENDED: Final = "ended"
+"""`StreamEnded` has been emitted."""
 
 PingState: TypeAlias = Literal["idle", "overtaken", "due", "sending"]
 
@@ -74,7 +92,7 @@ SENDING: Final = "sending"
 
 
 class LiveStream(BoundaryTracker):
-    """An open response that is kept alive. It inherits only the tracker's storage.
+    """An open response that is kept alive. One object with its tracker, to save memory.
 
     Args:
         request: The state of its request.
@@ -95,14 +113,15 @@ class LiveStream(BoundaryTracker):
         "_sends",
         "_waiters",
         "bytes_sent",
-        "ended",
+        "path",
         "plan",
+        "report",
         "scheduler",
         "started",
     )
 
-    ended: bool
-    """Whether `StreamEnded` has been emitted."""
+    report: Report
+    """What has been emitted for the observer."""
 
     started: float
     """When the response started."""
@@ -118,41 +137,73 @@ class LiveStream(BoundaryTracker):
         self._ping_state: PingState = IDLE
         self._sends = 0  # of the app, under way
         self.bytes_sent = 0
-        self.ended = False
+        self.report = NOTHING
+        self.path = str(request.scope.get("path", ""))  # an app may delete it
         # An empty context need not be kept; servers' are, unless requests are traced.
         self._context = copy_context() or None
         self.scheduler = PingScheduler.current()
         self._prev: Any = None  # the scheduler's
         self._next: Any = None
+        self._restart_timer()
+
+    def _restart_timer(self) -> None:
+        policy = self.plan.policy
         self.started = self.scheduler.time()
         # When anything was last sent; with steady pacing, when a ping was.
         self._last_sent = self.started
-        if plan.policy.first is not None:
-            self._last_sent += plan.policy.first - plan.policy.interval
+        if policy.first is not None:
+            self._last_sent += policy.first - policy.interval
 
     # The start
 
-    async def open(self) -> None:
-        """Begin to send pings. To be called when the response has started."""
-        request, plan = self._request, self.plan
-        path = str(request.scope["path"])
-        event = StreamStarted(path=path, media_type=plan.media_type, policy=plan.policy)
-        emit(request.config.observer, event)
+    async def start(self, message: Message) -> None:
+        """Send the response start, and begin to send pings."""
+        request, policy = self._request, self.plan.policy
         if request.hooks is not None:
             request.hooks.opened()
-        if request.inbound is DISCONNECTED:  # before the response started
-            self.report_end()
-            return
         self._own_signal = request.config.signal_for(request.scope)
         if self._own_signal is not None:
             self._own_signal.add_callback(self.abort)
         self.check_signals()
+        at_once = first_ping_at(policy, 0.0) <= 0
         if request.reason is None:
-            first = first_ping_at(plan.policy, self.started)
-            at_once = first <= self.started
-            self.scheduler.add(self, first + (plan.policy.interval if at_once else 0.0))
-            if at_once:
-                await self._send_ping(first)
+            first = self.started + (policy.interval if at_once else first_ping_at(policy, 0.0))
+            self.scheduler.add(self, first)
+        await self._send_start(message)
+        if request.inbound is DISCONNECTED:
+            self.report_end()
+        if request.reason is None:
+            self._ping_state = IDLE
+            self._restart_timer()  # the scheduler polls too early, at worst
+            if at_once and self._can_ping:
+                await self._send_ping(self.started)
+
+    async def _send_start(self, message: Message) -> None:
+        self._sends += 1
+        try:
+            await self._request.server_send(message)
+        except OSError as error:
+            self.end(StopReason.DISCONNECTED, error)
+            raise
+        finally:
+            self._sends -= 1
+        self._report_start()
+
+    def _report_start(self) -> None:
+        if self.report is NOTHING:
+            self.report = STARTED
+            plan = self.plan
+            event = StreamStarted(
+                path=self.path, media_type=plan.media_type, policy=plan.policy
+            )
+            emit(self._request.config.observer, event)
+
+    def cancel_start(self) -> None:
+        """Leave nothing behind: the server has rejected the response start."""
+        self.scheduler.remove(self)
+        self._request.cancel_read_ahead()
+        if self._own_signal is not None:
+            self._own_signal.remove_callback(self.abort)
 
     # The app's messages
 
@@ -167,7 +218,7 @@ class LiveStream(BoundaryTracker):
         try:
             await self._request.server_send(message)
         except BaseException as error:
-            self._send_failed(size, error)
+            await self._send_failed(message, size, error)
             raise
         finally:
             self._sends -= 1
@@ -176,20 +227,34 @@ class LiveStream(BoundaryTracker):
             if self.plan.idle:
                 self._last_sent = self.scheduler.time()
         if self.saw_last_body:
-            self.end(StopReason.COMPLETED)
+            if is_last_body(message):  # not a send of another task meanwhile
+                self.end(StopReason.COMPLETED)
         elif self._ping_state is not IDLE:
             await self._send_late_ping(size)
         hooks = self._request.hooks
         if hooks is not None and hooks.after_send is not None:
             await hooks.after_send()
 
-    def _send_failed(self, size: int, error: BaseException) -> None:
+    async def _send_failed(self, message: Message, size: int, error: BaseException) -> None:
         if size:
             self.mark_unknown()  # the server may have written some of it
-        if isinstance(error, Exception):
+        if not isinstance(error, Exception):
+            return
+        if is_last_body(message):
             self.saw_last_body = False  # the server has rejected it
         if isinstance(error, OSError):
             self.end(StopReason.DISCONNECTED, error)
+        else:
+            await self._await_disconnect()
+
+    async def _await_disconnect(self) -> None:
+        """Give the server time to report a disconnect, if that is why it raised an error.
+
+        uvicorn raises a `RuntimeError` on uvloop for a client that has reset its connection.
+        """
+        self._ensure_listening()
+        for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
+            await cancel_shielded_checkpoint()
 
     async def _send_late_ping(self, size: int) -> None:
         """Send a ping that became due during a send of the app, if it is still needed."""
@@ -235,15 +300,19 @@ class LiveStream(BoundaryTracker):
 
     def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
         """Return a ping to send, if one was due by `latest`, and when to poll again."""
-        request, policy = self._request, self.plan.policy
-        listening_began = not request.is_reading and request.ensure_listening(
-            self.scheduler.loop, self.context
-        )
+        policy = self.plan.policy
+        listening_began = not self._request.is_reading and self._ensure_listening()
         due = next_due(policy, self.started, self._last_sent, now)
         if due > latest:
             return None, due
-        ping = self._ping_unless_disconnected(now) if listening_began else self._due_ping(now)
+        if listening_began and self._ping_state is not SENDING:
+            ping: PingCoroutine | None = self._ping_unless_disconnected(now)
+        else:
+            ping = self._due_ping(now)
         return ping, next_poll(policy, due, now)
+
+    def _ensure_listening(self) -> bool:
+        return self._request.ensure_listening(self.scheduler.loop, self.context)
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""
@@ -262,16 +331,13 @@ class LiveStream(BoundaryTracker):
 
     async def _ping_unless_disconnected(self, now: float) -> None:
         """Send the ping that is due, unless the client turns out to be gone already."""
-        try:
-            for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
-                await checkpoint()
-            due = next_due(self.plan.policy, self.started, self._last_sent, now)
-            if due <= now + self.slack:
-                ping = self._due_ping(now)
-                if ping is not None:
-                    await ping
-        finally:
-            self._cancel_ping = None
+        for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
+            await checkpoint()
+        due = next_due(self.plan.policy, self.started, self._last_sent, now)
+        if due <= now + self.slack:
+            ping = self._due_ping(now)
+            if ping is not None:
+                await ping
 
     @property
     def _can_ping(self) -> bool:
@@ -287,10 +353,13 @@ class LiveStream(BoundaryTracker):
             await self._request.server_send({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
             self.end(StopReason.DISCONNECTED, error)
-        except Exception as error:  # the app gets its own error from its own next send
-            self.stop(StopReason.WRITE_FAILED, error)
+        except BaseException as error:
+            if must_propagate(error):
+                raise
+            await self._await_disconnect()
+            self.stop(StopReason.WRITE_FAILED, error)  # the app gets an error of its own
         else:
-            if not self.ended:  # a blocked send may outlast its stream
+            if self.report is not ENDED:  # a blocked send may outlast its stream
                 self._record_ping(payload, now)
         finally:
             self._cancel_ping = None
@@ -305,8 +374,7 @@ class LiveStream(BoundaryTracker):
         request = self._request
         request.pings += 1
         if request.config.observer is not None:
-            path = str(request.scope["path"])
-            event = PingSent(path=path, count=request.pings, payload=payload)
+            event = PingSent(path=self.path, count=request.pings, payload=payload)
             emit(request.config.observer, event)
 
     def cancel_ping(self) -> None:
@@ -320,7 +388,7 @@ class LiveStream(BoundaryTracker):
     async def send_last(self, farewell: Ping | None) -> None:
         """Send a farewell and the last body. Not while `is_busy`."""
         self._ping_state = SENDING
-        send = self._request.server_send
+        send, hooks = self._request.server_send, self._request.hooks
         try:
             if farewell is not None:
                 payload = frame_or_fallback(farewell, self.newline)
@@ -328,6 +396,8 @@ class LiveStream(BoundaryTracker):
                 self.bytes_sent += len(payload)
             self.saw_last_body = True
             await send({"type": BODY, "body": b"", "more_body": False})
+            if hooks is not None and hooks.trailers:
+                await send({"type": TRAILERS, "headers": [], "more_trailers": False})
         finally:
             self._sent()
 
@@ -359,6 +429,7 @@ class LiveStream(BoundaryTracker):
             self._own_signal.remove_callback(self.abort)
         if not stopped_before and request.hooks is not None:
             request.hooks.stopped()
+        request.abort_signal()
 
     def end(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Stop the pings and report the end."""
@@ -368,8 +439,9 @@ class LiveStream(BoundaryTracker):
     def report_end(self) -> None:
         """Emit `StreamEnded`, once, if the pings have stopped."""
         request = self._request
-        if not self.ended and request.reason is not None:
-            self.ended = True
+        if self.report is not ENDED and request.reason is not None:
+            self._report_start()
+            self.report = ENDED
             event = self._end_event(request.reason)
             self._error = None  # its traceback refers to this stream
             emit(request.config.observer, event)
@@ -380,7 +452,7 @@ class LiveStream(BoundaryTracker):
         request = self._request
         late = None if request.hooks is None else request.hooks.late
         return StreamEnded(
-            path=str(request.scope["path"]),
+            path=self.path,
             reason=reason,
             pings=request.pings,
             duration=self.scheduler.time() - self.started,
@@ -392,9 +464,20 @@ class LiveStream(BoundaryTracker):
 
     def disconnected(self) -> None:
         """Called when the client has disconnected."""
-        if not self.saw_last_body:  # servers report it after a complete response, too
+        if not self.saw_last_body:
             self.end(StopReason.DISCONNECTED)
             self.cancel_ping()  # hypercorn blocks a send to an HTTP/2 client that is gone
+        elif not (self.is_complete or self.report is ENDED):
+            # A copy, since this is called in that context, which trio can't enter twice.
+            context = self.context.copy()
+            try_spawn(self.scheduler.loop, self._end_unless_complete, context)
+
+    async def _end_unless_complete(self) -> None:
+        """End the stream if the send of its last body blocks, though the client is gone."""
+        for _ in range(LOOP_TURNS_OF_LAST_BODY):
+            await checkpoint()
+        if not self.is_complete:
+            self.end(StopReason.DISCONNECTED)
 
     def close(self, reason: StopReason, error: BaseException | None) -> None:
         """Leave nothing behind. Called when the app's call is over."""

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 
 from typing_extensions import Unpack
 
-from ._abort import AbortController, AbortSignal
+from ._abort import AbortController, AbortSignal, WeakCallback
 from ._config import Config
 from ._connection import RevocableConnection
 from ._early import EarlyStart
@@ -20,7 +20,7 @@ from ._policy import Policy, PolicyOptions
 from ._responder import Responder
 from ._routing import Plan, Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
-from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send
+from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send, log_errors
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
 RegisterCallback: TypeAlias = Callable[[Callable[[], None]], object]
@@ -128,7 +128,7 @@ class KeepaliveMiddleware:
     async def _pass_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         lifespan = scope["type"] == LIFESPAN
         if lifespan and self._routes.may_drain:
-            receive = self._config.in_flight.delaying_shutdown(receive, self.shutdown)
+            receive = self._config.in_flight.delaying_shutdown(receive)
         try:
             await self.app(scope, receive, send)
         finally:
@@ -191,12 +191,13 @@ class KeepaliveMiddleware:
         # `pop` is atomic: only one of two threads that open a first stream registers.
         on_shutdown = self._on_shutdown.pop(None, None)
         if on_shutdown is not None:
-            try:
+            with log_errors("on_shutdown raised"):
                 on_shutdown(self.shutdown)
-            except Exception:
-                LOGGER.exception("on_shutdown raised")
         elif self._signal_owner is not None:
             self._signal_owner.watch()
+
+    def _on_abort(self) -> None:
+        self._stop_controller.abort(StopReason.ABORTED)
 
     def _resolve_abort(self, abort: object) -> AbortFunction:
         """Return a function from a scope to the signal of that stream alone.
@@ -206,8 +207,7 @@ class KeepaliveMiddleware:
         if abort is None:
             return _no_signal
         if isinstance(abort, AbortSignal):
-            controller = self._stop_controller
-            abort.add_callback(lambda: controller.abort(StopReason.ABORTED))
+            abort.add_callback(WeakCallback(abort, self._on_abort))
             return _no_signal
         if not callable(abort):
             hint = "; give its .signal" if isinstance(abort, AbortController) else ""
@@ -245,15 +245,12 @@ def _no_signal(_: Scope) -> None:
 
 def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
     def signal_for(scope: Scope) -> AbortSignal | None:
-        try:
+        with log_errors("the abort callable failed", path=scope.get("path")):
             signal = abort(scope)
             if signal is None or isinstance(signal, AbortSignal):
                 return signal
             raise TypeError(f"abort must return an AbortSignal or None, got {signal!r}")
-        except Exception:
-            extra = {"path": scope["path"]}
-            LOGGER.exception("the abort callable failed", extra=extra)
-            return None
+        return None
 
     return signal_for
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, final
 
-from ._types import EVENT_STREAM, LOGGER
+from ._types import EVENT_STREAM, log_errors
 
 Boundary: TypeAlias = Literal["event", "line"]
 Text: TypeAlias = str | Callable[[], str]
@@ -159,11 +159,9 @@ def frame_of(ping: Ping, newline: bytes) -> bytes:
 
 def frame_or_fallback(ping: Ping, newline: bytes) -> bytes:
     """Return the same; if the ping's callable fails, its `payload`. The error is logged."""
-    try:
+    with log_errors("a ping's callable failed"):
         return frame_of(ping, newline)
-    except Exception:
-        LOGGER.exception("a ping's callable failed")
-        return _with_newlines(ping, ping.payload, newline)
+    return _with_newlines(ping, ping.payload, newline)
 
 
 def _with_newlines(ping: Ping, payload: bytes, newline: bytes) -> bytes:

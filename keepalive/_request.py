@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 
-from ._abort import AbortController, AbortSignal
+from ._abort import AbortController
 from ._config import Config
-from ._eventloop import Cancel, Loop
+from ._eventloop import Cancel, Loop, try_spawn
 from ._events import StopReason
 from ._headers import request_body_size
 from ._late import LateResponse
@@ -49,7 +50,9 @@ class Hooks:
     """
 
     opened: Callable[[], None] = do_nothing
-    """Called when the response has started and is a stream."""
+    """Called when a stream is about to start."""
+    rejected: Callable[[], None] = do_nothing
+    """Called when the server has rejected its start."""
     stopped: Callable[[], None] = do_nothing
     """Called when the pings have stopped."""
     after_send: Callable[[], Awaitable[None]] | None = None
@@ -62,10 +65,12 @@ class Hooks:
     """Called when the app's call is over."""
     late: LateResponse | None = None
     """The app's own response, if the middleware has started one before."""
+    trailers: bool = False
+    """Whether the response start has announced trailers."""
 
     def clear(self) -> None:
         """Remove all functions. They refer to the request, which refers to them."""
-        self.__init__(late=self.late)  # type: ignore[misc]
+        self.__init__(late=self.late, trailers=self.trailers)  # type: ignore[misc]
 
 
 class Request:
@@ -127,8 +132,8 @@ class Request:
             self.is_reading = False
             if self._read_ahead is not None:
                 self._read_ahead.notify()
-        if message.get("type") == REQUEST:
-            self.inbound = UPLOADING if message.get("more_body") else OPEN
+        if message.get("type") == REQUEST and not message.get("more_body"):
+            self.inbound = OPEN
         else:
             self._track(message)
         return message
@@ -140,6 +145,12 @@ class Request:
             if read_ahead.buffered:
                 return read_ahead.buffered.pop(0)
             if self.inbound is DISCONNECTED:
+                # hypercorn and daphne wait forever now; an app that loops on `receive` must
+                # not block the event loop. The first time, nothing may be awaited: Starlette's
+                # `is_disconnected()` calls this in a cancelled scope.
+                if read_ahead.reported:
+                    await cancel_shielded_checkpoint()
+                read_ahead.reported = True
                 return {"type": DISCONNECT}
             if not self.is_reading:
                 return None
@@ -176,7 +187,11 @@ class Request:
         if self.is_reading or not self._can_read_ahead:
             return False
         self.is_reading = True  # from now on, not only from the task's first step
-        self._open_read_ahead().cancel = loop.spawn(self._read, context, self._stopped_reading)
+        cancel = try_spawn(loop, self._read, context, self._stopped_reading)
+        if cancel is None:
+            self.is_reading = False
+            return False
+        self._open_read_ahead().cancel = cancel
         return True
 
     def cancel_read_ahead(self) -> None:
@@ -217,15 +232,6 @@ class Request:
         return self.reason is None and not stopping
 
     @property
-    def signal(self) -> AbortSignal:
-        """The signal that the app sees, created when it is first asked for."""
-        if self._controller is None:
-            self._controller = AbortController()
-            if self.reason is not None:
-                self._controller.abort(self.reason)
-        return self._controller.signal
-
-    @property
     def is_watched(self) -> bool:
         """Whether the app has asked for its signal."""
         return self._controller is not None
@@ -250,20 +256,24 @@ class Request:
                 given = None if self.abort_requested else stop_signal.reason
                 reason = given if isinstance(given, StopReason) else StopReason.ABORTED
             self.reason = reason
+        return first
+
+    def abort_signal(self) -> None:
+        """Abort the signal that the app sees, with the recorded reason."""
         if self._controller is not None:
             self._controller.abort(self.reason)
-        return first
 
 
 class _ReadAhead:
     """What is needed only when several tasks read, the stream's own among them."""
 
-    __slots__ = ("buffered", "cancel", "changed", "exhausted")
+    __slots__ = ("buffered", "cancel", "changed", "exhausted", "reported")
 
     def __init__(self) -> None:
         self.buffered: list[Message] = []
         self.changed: anyio.Event | None = None
         self.exhausted = False  # no more is read ahead
+        self.reported = False  # the disconnect, to the app
         self.cancel: Cancel | None = None
 
     async def wait(self) -> None:

@@ -1,14 +1,15 @@
 """Decides whether a response is kept alive; until then it only passes messages on."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
+from ._abort import AbortController, AbortSignal
 from ._config import Config
 from ._events import StopReason
 from ._headers import classify, may_be_stream, with_anti_buffering, with_reusable_headers
-from ._live import LiveStream
+from ._live import NOTHING, LiveStream
 from ._request import Request
 from ._routing import Plan, Route
 from ._types import BODY, START, Message, Receive, Scope, Send
@@ -54,7 +55,13 @@ class Responder(Request):
         self.live = None
         # Of a middleware around this one.
         self._outer: Responder | None = scope.get(SCOPE_KEY)
+        if self._outer is not None and self._outer.config.in_flight is config.in_flight:
+            self._outer = self._outer._outer  # another call with the same scope, at this time
         scope[SCOPE_KEY] = self
+
+    def __deepcopy__(self, _: object) -> "Responder":
+        # hypercorn's ProxyFixMiddleware copies scopes; a server's objects can't be copied.
+        return self
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the app: the app's `send`."""
@@ -82,14 +89,29 @@ class Responder(Request):
 
     async def open(self, message: Message, plan: Plan) -> None:
         """Start a response that is kept alive."""
+        if self.live is not None:  # another task of the app has started it at the same time
+            await self.live.send(message)
+            return
         self.config.before_stream()
-        headers = plan.policy.headers
-        await self.server_send(with_anti_buffering(message) if headers else message)
-        # A body that the app has sent meanwhile, from another task, has got no tracker.
-        if self.state is UNDECIDED:
-            self.live = LiveStream(self, plan)
-            self.state = LIVE
-            await self.live.open()
+        if self.hooks is not None:
+            self.hooks.trailers = bool(message.get("trailers"))
+        self.live = live = LiveStream(self, plan)
+        self.state = LIVE
+        try:
+            headers = plan.policy.headers
+            await live.start(with_anti_buffering(message) if headers else message)
+        except BaseException:
+            if live.report is NOTHING and self.live is live:
+                self._reopen(live)
+            raise
+
+    def _reopen(self, live: LiveStream) -> None:
+        """Allow another response start: the server has rejected this one."""
+        live.cancel_start()
+        if self.hooks is not None:
+            self.hooks.rejected()
+        self.live = None
+        self.state = UNDECIDED
 
     # Nested middlewares
 
@@ -105,14 +127,38 @@ class Responder(Request):
         self.state = FORWARDING
         return self.claim()
 
+    @property
+    def nest(self) -> Iterator["Responder"]:
+        """Itself and those around it, up to the one that keeps the response alive."""
+        responder: Responder | None = self
+        while responder is not None:
+            yield responder
+            responder = None if responder.state is LIVE else responder._outer
+
+    @property
+    def keeper(self) -> "Responder":
+        """The responder that keeps the response alive; this one, if there is none (yet)."""
+        return next((each for each in self.nest if each.state is LIVE), self)
+
     # Stopping
+
+    @property
+    def signal(self) -> AbortSignal:
+        """The signal that the app sees: aborted when its stream stops, wherever that is."""
+        if self._controller is None:
+            self._controller = controller = AbortController()
+            if self.reason is not None:
+                controller.abort(self.reason)
+            elif self._outer is not None:
+                outer = self._outer.signal
+                outer.add_callback(lambda: controller.abort(outer.reason))
+        return self._controller.signal
 
     def abort(self) -> None:
         """Request that the pings stop. Thread-safe and signal-safe."""
+        self.request_abort()  # first, since the loop's thread may be about to open the stream
         if (live := self.live) is not None:
             live.abort()
-        else:
-            self.request_abort()
 
     @override
     def on_disconnect(self) -> None:
@@ -122,6 +168,7 @@ class Responder(Request):
             self.live.disconnected()
         else:
             self.record_reason(StopReason.DISCONNECTED)
+            self.abort_signal()
 
     def close(
         self,
@@ -134,10 +181,11 @@ class Responder(Request):
             reason: Why the pings stop, if they have not.
             error: What the app has raised.
         """
-        if self._outer is None:
-            self.scope.pop(SCOPE_KEY, None)
-        else:
-            self.scope[SCOPE_KEY] = self._outer
+        if self.scope.get(SCOPE_KEY) is self:
+            if self._outer is None:
+                del self.scope[SCOPE_KEY]
+            else:
+                self.scope[SCOPE_KEY] = self._outer
         self.state = CLOSED
         if self.hooks is not None:
             self.hooks.closed()
@@ -146,5 +194,6 @@ class Responder(Request):
             self.live = None
         elif self._controller is not None or self.abort_requested:
             self.record_reason(reason)
+            self.abort_signal()
         elif self.reason is None:
             self.reason = reason

@@ -4,14 +4,14 @@ Source of the pattern syntax: Starlette, "Routing", path parameters.
 """
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from ._ping import Boundary, Ping, boundary_in
 from ._policy import LIMITS, Policy, early_policy, has_limits
 from ._timing import slack
-from ._types import EVENT_STREAM, LOGGER, Scope
+from ._types import EVENT_STREAM, Scope, log_errors
 
 RouteValue: TypeAlias = Policy | float | None
 RouteMap: TypeAlias = Mapping[str, RouteValue]
@@ -101,7 +101,7 @@ class Routes:
         """Of the paths that no pattern matches."""
         self._function: RouteFunction | None = None
         self._routes: tuple[Route | None, ...] = ()
-        self._cached: dict[tuple[type, RouteValue], Route | None] = {}
+        self._cached: dict[RouteValue, Route] = {}
         if (paths := _mapping(routes)) is not None:
             self._routes = tuple(
                 _route(default, f"routes[{path!r}]", value, path)
@@ -138,22 +138,21 @@ class Routes:
             return self._routes[cast("int", match.lastindex) - 1] if match else self.default
         if self._function is None:
             return self.default
-        try:
+        with log_errors("the routes callable failed", path=scope.get("path")):
             return self._remembered(self._function(scope))
-        except Exception:
-            extra = {"path": scope.get("path")}
-            LOGGER.exception("the routes callable failed", extra=extra)
-            return self.default
+        return self.default
 
     def _remembered(self, value: RouteValue) -> Route | None:
         """Return the route for a callable's value."""
-        key = (type(value), value)  # True equals 1, but is not a number of seconds
-        if isinstance(value, Hashable) and key in self._cached:
-            return self._cached[key]
-        route = _route(self.default.policy, "routes", value, "*")
-        if len(self._cached) >= MAX_CACHED_ROUTES:
-            self._cached.clear()
-        self._cached[key] = route
+        # Not by `isinstance`: True equals 1, but is not a number of seconds.
+        cacheable = type(value) in (Policy, float, int)
+        route = self._cached.get(value) if cacheable else None
+        if route is None:
+            route = _route(self.default.policy, "routes", value, "*")
+            if cacheable and route is not None:
+                if len(self._cached) >= MAX_CACHED_ROUTES:
+                    self._cached.clear()
+                self._cached[value] = route
         return route
 
 

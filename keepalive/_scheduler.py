@@ -28,8 +28,9 @@ Blocked pings
     is one task.
 
 Batches
-    A worker polls at most BATCH streams in one turn of the event loop, and notifications are
-    run in batches of the same size. This bounds how long any of it blocks the loop.
+    All workers together poll at most BATCH streams in one turn of the event loop: the more of
+    them there may be, the fewer each polls. Notifications are run in batches of the same size.
+    This bounds how long any of it blocks the loop.
 
 Threads
     Everything belongs to the event loop's thread, except `notify`, which may be called from
@@ -37,6 +38,7 @@ Threads
     loop. It takes no lock, because a signal handler may have interrupted the owner of one.
 """
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Coroutine
@@ -45,9 +47,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from anyio.lowlevel import RunVar
 
-from ._abort import AbortSignal
+from ._abort import AbortSignal, WeakCallback
 from ._eventloop import Cancel, Loop, current_loop, run_in
 from ._timerqueue import TIMER_ERROR, Entry, TimerQueue
+from ._types import LOGGER
 
 BATCH: Final = 32
 """Streams that are served in one turn of the event loop.
@@ -55,6 +58,9 @@ BATCH: Final = 32
 At some 4 us per ping that is 0.1 ms; 10,000 streams that are due at once take 2.4 ms in their
 longest turn (docs/performance.md, "Lateness").
 """
+
+RETRY_DELAY: Final = 0.5
+"""Seconds after which starting a worker is tried again. Each failure is logged."""
 
 PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
 
@@ -97,7 +103,9 @@ class PingScheduler:
         "_max_workers",
         "_notified",
         "_queue",
+        "_retry_at",
         "_round_active",
+        "_start_pending",
         "_subscriptions",
         "_timer",
         "_timer_at",
@@ -113,6 +121,7 @@ class PingScheduler:
         self._queue = TimerQueue()
         self._timer: Cancel | None = None
         self._timer_at = 0.0
+        self._retry_at = -math.inf  # not before that: a worker could not be started
         self._round_active = False
         self._coalescing = False
         self._workers = 0  # that are not blocked
@@ -120,6 +129,7 @@ class PingScheduler:
         self._subscriptions: dict[AbortSignal, _Subscription] = {}
         self._notified: deque[Stream] = deque()
         self._wakeup_pending = False
+        self._start_pending = False
 
     @classmethod
     def current(cls) -> "PingScheduler":
@@ -187,6 +197,8 @@ class PingScheduler:
     def _set_timer(self) -> None:
         """Set the one timer to the first deadline; between rounds only."""
         when = None if self._round_active else self._queue.next_at()
+        if when is not None:
+            when = max(when, self._retry_at)
         if self._timer is not None and when != self._timer_at:
             self._timer()
             self._timer = None
@@ -201,29 +213,54 @@ class PingScheduler:
         self._max_workers = 1
         # Two turns later: in the first, what the app waits for wakes its task; in the second,
         # the app sends.
-        call_soon = self.loop.call_soon
-        call_soon(lambda: call_soon(self._start_workers))
+        self.loop.call_soon(self._start_workers_soon)
 
     # Workers
 
+    @property
+    def batch(self) -> int:
+        """How many streams one worker may poll."""
+        return BATCH // self._max_workers
+
+    def _start_workers_soon(self) -> None:
+        """Start workers in the next turn of the loop; once, however often it is called."""
+        if not self._start_pending:
+            self._start_pending = True
+            self.loop.call_soon(self._start_workers)
+
     def _start_workers(self) -> None:
-        while self._workers < self._max_workers and self._first_due(self.time()) is not None:
-            self._workers += 1
-            _Worker(self)
+        self._start_pending = False
+        # The number is fixed before the first one starts: with eager tasks, a worker may be
+        # blocked, and so no longer count, before its constructor returns.
+        for _ in range(self._max_workers - self._workers):
+            if self._first_due(self.time()) is None or not self._start_worker():
+                break
         if not self._workers:
             self._round_active = False
             self._set_timer()
+
+    def _start_worker(self) -> bool:
+        self._workers += 1
+        try:
+            _Worker(self)
+        except Exception:
+            # A task factory of the user's, for example, that accepts no context.
+            self._workers -= 1
+            self._retry_at = self.time() + RETRY_DELAY
+            LOGGER.exception("a task could not be started, pings are late")
+            return False
+        return True
 
     def worker_blocked(self) -> None:
         """Called when a worker's ping blocks: more workers take over than before."""
         self._workers -= 1
         self._max_workers = min(2 * self._max_workers, BATCH)
-        self.loop.call_soon(self._start_workers)
+        self._start_workers_soon()
 
     def worker_done(self) -> None:
         """Called when a worker has ended that was not blocked."""
         self._workers -= 1
-        self._start_workers()
+        self._start_workers_soon()
 
     def next_ping(self, now: float) -> tuple[Stream, PingCoroutine | None] | None:
         """Poll the next stream that is due, and reschedule it; `None` when none is due."""
@@ -246,15 +283,22 @@ class PingScheduler:
 
 
 class _Subscription:
-    """One callback on a signal, for all the streams of an event loop that it stops."""
+    """One callback on a signal, for all the streams of an event loop that it stops.
 
-    __slots__ = ("_callback", "_signal", "streams")
+    The signal refers to it weakly, since it outlives event loops.
+    """
+
+    __slots__ = ("__weakref__", "_callback", "_scheduler", "_signal", "streams")
 
     def __init__(self, scheduler: PingScheduler, signal: AbortSignal) -> None:
         self.streams = 0
+        self._scheduler = scheduler
         self._signal = signal
-        self._callback = lambda: scheduler.notify_all(signal)
+        self._callback = WeakCallback(signal, self._on_abort)
         signal.add_callback(self._callback)
+
+    def _on_abort(self) -> None:
+        self._scheduler.notify_all(self._signal)
 
     def cancel(self) -> None:
         self._signal.remove_callback(self._callback)
@@ -274,7 +318,7 @@ class _Worker:
 
     async def _run(self) -> None:
         now = self._scheduler.time()
-        for _ in range(BATCH):
+        for _ in range(self._scheduler.batch):
             found = self._scheduler.next_ping(now)
             if found is None:
                 return

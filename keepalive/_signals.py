@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, final
 
-from ._types import LOGGER
+from ._types import LOGGER, log_errors
 
 _UNCATCHABLE: Final = ("SIGKILL", "SIGSTOP")
 
@@ -119,10 +119,8 @@ class _ChainedHandler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         for callback in [*self.callbacks]:
-            try:
+            with log_errors("an on_shutdown callback raised"):
                 callback()
-            except Exception:
-                LOGGER.exception("an on_shutdown callback raised")
         if self.previous is signal.SIG_DFL:
             installed = signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

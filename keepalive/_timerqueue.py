@@ -119,6 +119,8 @@ class TimerQueue:
 
     def next_at(self) -> float | None:
         """Return when the first bucket is due; `None` if nothing is scheduled."""
+        if self._current is not None and self._rest_of_current() is not None:
+            return self._current.when
         while self._heap and self._heap[0][0] != self._heap[0][2].when:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None

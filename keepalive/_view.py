@@ -33,7 +33,7 @@ class KeepaliveStream:
     @property
     def pings(self) -> int:
         """How many pings have been sent so far."""
-        return self._responder.pings
+        return self._responder.keeper.pings
 
     def abort(self) -> None:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
@@ -42,7 +42,8 @@ class KeepaliveStream:
         continues until the app ends it, unless its policy has a `drain`. If the response has
         not started yet, it is stopped when it does.
         """
-        self._responder.abort()
+        for responder in self._responder.nest:
+            responder.abort()
 
 
 def stream(scope: Scope) -> KeepaliveStream:

@@ -25,6 +25,38 @@ START: Final = "start"
 END: Final = "end"
 SSE: Final = [(b"content-type", b"text/event-stream; charset=utf-8")]
 BACKENDS: Final = ["asyncio", "trio"]
+BROWSER: Final = [
+    (b"host", b"127.0.0.1:8000"),
+    (b"connection", b"keep-alive"),
+    (b"sec-ch-ua", b'"Chromium";v="156", "Not(A:Brand";v="24"'),
+    (b"sec-ch-ua-mobile", b"?0"),
+    (b"sec-ch-ua-platform", b'"Linux"'),
+    (b"upgrade-insecure-requests", b"1"),
+    (
+        b"user-agent",
+        (
+            b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            b"Chrome/156.0.0.0 Safari/537.36"
+        ),
+    ),
+    (
+        b"accept",
+        (
+            b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,"
+            b"image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
+        ),
+    ),
+    (b"sec-fetch-site", b"none"),
+    (b"sec-fetch-mode", b"navigate"),
+    (b"sec-fetch-user", b"?1"),
+    (b"sec-fetch-dest", b"document"),
+    (b"accept-encoding", b"gzip, deflate, br, zstd"),
+    (b"accept-language", b"en-US,en;q=0.9"),
+]
+"""The headers of Chromium when a stream's address is opened in it.
+
+It accepts anything, but does not ask for an event stream by name as an `EventSource` does.
+"""
 
 Steps = Sequence[tuple[float, Any]]
 Main = Callable[[], Awaitable[Any]]
@@ -180,9 +212,9 @@ class World:
 
 
 def http(path: str = "/", **scope: Any) -> dict[str, Any]:
-    """Return an HTTP scope."""
-    base = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
-    return base | scope
+    """Return the scope of an HTTP request; a browser's GET, unless told otherwise."""
+    base = {"type": "http", "method": "GET", "path": path, "root_path": ""}
+    return base | {"headers": [*BROWSER]} | scope
 
 
 def start(headers: Any = SSE, status: int = 200) -> dict[str, Any]:

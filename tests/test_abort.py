@@ -1,5 +1,6 @@
 """`AbortController` and `AbortSignal`: one shot, from anywhere, to anywhere."""
 
+import gc
 import signal
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 from harness import run, settle
 
 from keepalive import AbortController
+from keepalive._abort import WeakCallback
 
 
 def test_a_new_signal_is_not_aborted():
@@ -194,3 +196,32 @@ def test_of_adding_and_aborting_in_two_threads_each_callback_is_called_once():
         controller.abort()
         thread.join()
         assert sorted(calls) == list(range(20))
+
+
+class Owner:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def call(self):
+        self.calls.append(self)
+
+
+def test_a_weak_callback_is_removed_with_its_object():
+    controller, calls = AbortController(), []
+    owner = Owner(calls)
+    callback = WeakCallback(controller.signal, owner.call)
+    controller.signal.add_callback(callback)
+    assert callback == WeakCallback(controller.signal, owner.call) != owner.call
+    del owner
+    gc.collect()
+    assert not controller.signal._callbacks
+    callback()  # an abort in another thread may have been about to call it
+    assert calls == []
+
+
+def test_a_weak_callback_calls_its_method():
+    controller, calls = AbortController(), []
+    owner = Owner(calls)
+    controller.signal.add_callback(WeakCallback(controller.signal, owner.call))
+    controller.abort()
+    assert calls == [owner]

@@ -171,7 +171,7 @@ def test_the_middlewares_own_policy_is_what_a_failing_callable_gives():
     """So a client that can make one fail gets that, and is not excluded."""
 
     def routes(scope):
-        return None if scope["headers"][0] else 1.0
+        return None if dict(scope["headers"])[b"x-tenant"] else 1.0
 
     world = play("asyncio", [(40, END)], routes=routes)
     assert world.pings == [15, 30]

@@ -114,7 +114,7 @@ def test_a_thousand_streams_leave_nothing_behind(backend, policy):
         assert scheduled_streams() == 0
         assert tasks_left() == 0
         assert not middleware._config.stop_signal._callbacks
-        assert not middleware._config.in_flight._drains
+        assert not middleware._config.in_flight
         gc.collect()
         assert [reference() for reference in references if reference() is not None] == []
         assert not [o for o in gc.get_objects() if isinstance(o, Responder | PingScheduler)]

@@ -7,6 +7,7 @@ from harness import World, http, run, settle, start, tasks_left
 
 from keepalive import KeepaliveMiddleware, Policy
 from keepalive._inflight import APP_EXIT_TIMEOUT, InFlight
+from keepalive._scheduler import PingScheduler
 
 
 class Lifespan:
@@ -163,7 +164,7 @@ def test_a_drain_may_be_a_routes_own(backend, routes):
 
 
 def test_one_lifespan_after_the_other(backend):
-    """What was left once is waited for anew."""
+    """Each starts from a clean state: the first has stopped no stream of the second."""
 
     async def main():
         received = []
@@ -186,8 +187,7 @@ def test_one_lifespan_after_the_other(backend):
             received.append(lifespan.received[2])
         return received
 
-    # The second time the stream is stopped as it starts.
-    assert run(backend, main) == [25 + APP_EXIT_TIMEOUT, 23 + APP_EXIT_TIMEOUT]
+    assert run(backend, main) == [25 + APP_EXIT_TIMEOUT] * 2
 
 
 def test_other_messages_and_the_send_of_a_lifespan_pass(backend):
@@ -227,7 +227,7 @@ def test_a_drain_of_a_route_alone(backend):
 
 
 def test_nobody_to_wait_for(backend):
-    run(backend, InFlight().wait)
+    run(backend, InFlight().shut_down)
 
 
 @pytest.mark.parametrize(("kind", "drain"), [("lifespan", None), ("websocket", 5)])
@@ -253,3 +253,78 @@ def test_a_lifespan_without_streams_shuts_nothing_down(backend):
 
     serve(backend, [], make=make, drain=5)
     assert not made[0]._config.stop_signal.aborted
+
+
+def test_a_stream_whose_pings_have_failed_is_shut_down_too(backend):
+    def make(app, **options):
+        async def with_a_failing_server(scope, receive, send):
+            async def failing_send(message):
+                if b"ping" in message.get("body", b""):
+                    raise ValueError
+                await send(message)
+
+            given = send if scope["type"] == "lifespan" else failing_send
+            await middleware(scope, receive, given)
+
+        middleware = KeepaliveMiddleware(app, **options)
+        return with_a_failing_server
+
+    assert serve(backend, [listening], make=make, drain=5) == 25
+
+
+def test_a_stream_that_opens_during_a_shutdown_is_shut_down_at_once(backend):
+    async def main():
+        lifespan, worlds = Lifespan(), [World(), World()]
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await lifespan.app(scope, receive, send)
+                return
+            await send(start())
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        middleware = KeepaliveMiddleware(app, drain=5)
+
+        async def come_late():
+            await lifespan.world.sleep_until(22)
+            await middleware(http(), worlds[1].receive, worlds[1].send)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(middleware, http(), worlds[0].receive, worlds[0].send)
+            tasks.start_soon(come_late)
+            await middleware({"type": "lifespan"}, lifespan.receive, None)
+        return [world.timeline[-1][0] for world in worlds], lifespan.received[2]
+
+    ends, told_at = run(backend, main)
+    assert ends[0] == 25
+    assert 22 + 2.5 <= ends[1] <= 22 + 5
+    assert told_at == ends[1]
+
+
+class InFlightRequest:
+    def shut_down(self):
+        """Do nothing."""
+
+
+def test_requests_that_come_during_the_wait_are_waited_for(backend):
+    async def main():
+        scheduler, in_flight = PingScheduler.current(), InFlight()
+        first, second = InFlightRequest(), InFlightRequest()
+        in_flight.add(scheduler, first, 5)
+
+        async def replace():
+            await anyio.sleep(1)
+            in_flight.discard(scheduler, first)
+            in_flight.add(scheduler, second, 5)
+            await anyio.sleep(1)
+            in_flight.discard(scheduler, second)
+            in_flight.discard(scheduler, second)
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(replace)
+            await in_flight.shut_down()
+        return anyio.current_time() - began, len(in_flight)
+
+    assert run(backend, main) == (2, 0)

@@ -448,7 +448,9 @@ class Machine(RuleBasedStateMachine):
             limits.append(self.opened_at + self.max_lifetime)
         if self.send_timeout is not None and self.sends:
             limits.append(self.sending_since + self.send_timeout)
-        if not self.ended_by_app and now > min(limits) + APP_EXIT_TIMEOUT:
+        # An app that knows of the disconnect is left alone, as after any disconnect.
+        notified = any(message["type"] == "http.disconnect" for message in self.received)
+        if not (self.ended_by_app or notified) and now > min(limits) + APP_EXIT_TIMEOUT:
             assert self.over, f"goes on at {now}, to be ended by {limits}"
 
     @invariant()

@@ -487,3 +487,19 @@ def test_the_timeline_of_a_stream_that_reads_ahead_is_no_other(backend):
     assert play(backend, [(31, END)]).timeline == [
         (0, START), (15, PING), (30, PING), (31, END)
     ]  # fmt: skip
+
+
+def test_a_disconnect_is_noticed_after_a_body_that_was_read_up_to_its_length(backend):
+    """hypercorn and granian send the end of the body as another message."""
+
+    async def read_once(scope, receive, send):
+        assert (await receive())["body"] == b"12345"
+
+    def prepare(world):
+        world.requests[:] = [{"type": "http.request", "body": b"12345", "more_body": True}]
+        world.leave_at = 40
+
+    scope = http(headers=[(b"content-length", b"5")])
+    world = play(backend, [(1, read_once), (100, END)], scope=scope, prepare=prepare)
+    assert world.ended.reason is StopReason.DISCONNECTED
+    assert world.ended.duration == 40

@@ -115,8 +115,14 @@ def test_an_abort_callable_that_fails_costs_its_signal_and_is_logged(backend, ca
 
 def test_a_signal_forgets_the_streams_that_are_over(backend):
     controller = AbortController()
+    made = []
+
+    def wrap(app, **options):
+        made.append(KeepaliveMiddleware(app, **options))
+        return made[-1]
+
     for abort in (controller.signal, lambda _: controller.signal):
-        play(backend, [(1, END)], abort=abort)
+        play(backend, [(1, END)], abort=abort, wrap=wrap)
     assert len(controller.signal._callbacks) == 1  # the first middleware's own
 
 
@@ -354,14 +360,21 @@ def test_a_client_that_left_before_the_response_started(backend):
 
 
 def test_a_disconnect_while_the_last_body_is_being_sent_is_none(backend):
-    """Servers wake whoever waits in `receive` as soon as they have seen the last body."""
+    """hypercorn reports it before that send returns."""
 
     def prepare(world):
-        world.slow = lambda message: 0 if message.get("more_body", True) else 10
-        world.leave_at = 22
+        sent = world.send
+
+        async def send(message):
+            await sent(message)
+            if not message.get("more_body", True):
+                for _ in range(5):
+                    await anyio.lowlevel.checkpoint()
+
+        world.send = send
 
     world = play(backend, [(20, body(more=False))], prepare=prepare)
-    assert (world.ended.reason, world.ended.duration) == (StopReason.COMPLETED, 30)
+    assert (world.ended.reason, world.ended.duration) == (StopReason.COMPLETED, 20)
 
 
 # failing sends
@@ -773,3 +786,36 @@ def test_a_coroutine_that_is_thrown_away_leaves_nothing():
     gc.collect()
     assert [type(event) for event in events] == [StreamStarted, StreamEnded]
     assert type(events[-1].error) is GeneratorExit
+
+
+def test_a_start_that_the_server_has_refused_leaves_nothing_on_a_signal(backend):
+    controller = AbortController()
+    callbacks = []
+
+    async def try_twice(scope, receive, send):
+        with pytest.raises(ValueError, match="refused"):
+            await send(start(status=99_999))
+        callbacks.append(len(controller.signal._callbacks))
+        await send(start())
+        callbacks.append(len(controller.signal._callbacks))
+
+    def prepare(world):
+        world.failing = lambda message: (
+            ValueError("refused") if message.get("status") == 99_999 else None
+        )
+
+    options = {"head": None, "prepare": prepare, "abort": lambda _: controller.signal}
+    world = play(backend, [(1, try_twice), (20, END)], **options)
+    assert callbacks == [0, 1]
+    assert world.timeline == [(1, START), (16, PING), (20, END)]
+
+
+def test_an_abort_while_the_start_is_sent_prevents_a_ping_at_once(backend):
+    controller = AbortController()
+
+    def prepare(world):
+        world.slow = lambda message: 5 if message["type"].endswith("start") else 0
+
+    at = [(3, controller.abort)]
+    options = {"first": 0, "abort": lambda _: controller.signal, "prepare": prepare}
+    assert play(backend, [(20, END)], at=at, **options).pings == []

@@ -42,9 +42,7 @@ class State(NamedTuple):
 
 STATES = {
     "undecided": State(600, 110, "the response has not started"),
-    "starting": State(
-        250, 110, "the middleware's own response start is being sent, after `start_after`"
-    ),
+    "starting": State(250, 110, "the response start of a stream is being sent"),
     "forwarding": State(
         785, 208, "the response is not kept alive: every message is passed on as it is"
     ),
@@ -57,9 +55,7 @@ STATES = {
     "stopped": State(250, 570, "the pings have stopped, and the response continues"),
     "ending": State(600, 570, "the middleware waits for a boundary, or sends the last body"),
     "ended": State(250, 690, "`StreamEnded` has been emitted"),
-    "revoked": State(
-        600, 690, "the app sees a disconnect: `receive` returns it, `send` raises an `OSError`"
-    ),
+    "revoked": State(600, 690, "the app sees a disconnect, and what it sends reaches nobody"),
     "closed": State(450, 790, "the app's call is over"),
 }
 
@@ -94,10 +90,10 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way(("undecided",), "starting", "start_after", "`start_after` seconds have passed",
+    Way(("undecided",), "starting", "a stream starts",
+        "the app starts a stream, or `start_after` seconds have passed",
         ((508, 100), (344, 100)), (425, 93)),
-    Way(("starting",), "undecided", "failed",
-        "the server has rejected the start, or the client has disconnected meanwhile",
+    Way(("starting",), "undecided", "rejected", "the server has rejected the start",
         ((342, 120), (506, 120)), (425, 135)),
     Way(("undecided",), "forwarding", "not a stream",
         "the response is not a stream, or a route excludes it; or an inner middleware has it",
@@ -105,8 +101,6 @@ WAYS = (
     Way(("undecided",), "stopped", "disconnected",
         "the response starts after its client has disconnected",
         ((600, 85), (600, 46), (40, 46), (40, 560), (156, 560)), (98, 552)),
-    Way(("undecided",), "idle", "the app starts a stream", "the app starts a stream",
-        ((600, 135), (600, 273)), (600, 195)),
     Way(("starting",), "idle", "started", "the server has accepted the start",
         ((300, 135), (515, 273)), (390, 195)),
     Way(("idle",), "sending", "a ping is due",
@@ -131,6 +125,8 @@ WAYS = (
     Way(("due",), "sending", "a boundary",
         "the stream has reached the boundary, and the app's send has returned",
         ((342, 440), (506, 440)), (425, 458)),
+    Way(("starting",), "stopped", "a StopReason", "a `StopReason` occurs during the start",
+        ((158, 120), (56, 120), (56, 580), (156, 580)), (106, 594)),
     Way(KEPT_ALIVE, "stopped", "a StopReason", "the first `StopReason` that occurs",
         ((250, 490), (250, 543)), (310, 518)),
     Way(("stopped",), "ending", "the deadline",

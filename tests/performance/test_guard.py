@@ -144,7 +144,8 @@ def blocks_kept_for_an_event(middleware):
 def test_a_response_that_is_no_stream():
     one = for_a_plain_response(KeepaliveMiddleware)
     assert one["calls"] <= 9
-    assert one["instructions"] <= 330
+    # 8 more than before: a call takes only its own entry out of a scope that others share.
+    assert one["instructions"] <= 338
 
 
 @of_counted_interpreters
@@ -193,7 +194,8 @@ def test_memory():
     added = bytes_for_an_idle_stream(KeepaliveMiddleware) - bytes_for_an_idle_stream(
         lambda app: app
     )
-    assert added <= 976
+    # 8 more than before: the path, since an app may delete it from its scope.
+    assert added <= 984
 
 
 def test_the_guard_sees_waste():

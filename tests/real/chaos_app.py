@@ -178,7 +178,7 @@ def left() -> dict[str, Any]:
     return {
         "counts": counts,
         "open": counts["started"] - counts["ended"],
-        "waited for": len(app._config.in_flight._drains),
+        "waited for": len(app._config.in_flight),
         "scheduler": 0 if scheduler is None else len(scheduler),
         "streams": sum(isinstance(one, Responder) for one in objects),  # this request's, one
         "timers": len(getattr(asyncio.get_running_loop(), "_scheduled", ())),

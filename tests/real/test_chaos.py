@@ -174,7 +174,8 @@ async def restarts(chaos):
 async def last_life(chaos):
     """Run two crowds one after the other, and return what each left behind."""
     await chaos.start(LAST)
-    fresh = await chaos.left()
+    while (fresh := await chaos.left())["open"]:  # of the client that waited for the server
+        await asyncio.sleep(0.1)
     chaos.open()
     await chaos.last(SECONDS / 6)  # caches, pools and the like have been filled then
     await chaos.disperse()

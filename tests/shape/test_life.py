@@ -45,7 +45,7 @@ LIFE = life()
 # Watching
 
 
-STATE_ATTRIBUTES = {"state", "_state", "_ping_state", "ended", "live", "reason"}
+STATE_ATTRIBUTES = {"state", "_state", "_ping_state", "report", "live", "reason"}
 
 
 def state_of(responder: object, terminator: object, early: object) -> str:
@@ -56,13 +56,15 @@ def state_of(responder: object, terminator: object, early: object) -> str:
     if live is None:
         is_starting = early is not None and early._state == "starting"
         return "starting" if is_starting else responder.state
-    if terminator is not None and terminator.state == "revoked":
-        return "revoked"
-    if live.ended:
-        return "ended"
-    if terminator is not None and terminator.state == "ending":
-        return "ending"
-    return live._ping_state if responder.reason is None else "stopped"
+    end = None if terminator is None else terminator.state
+    states = {
+        "revoked": end == "revoked",
+        "ended": live.report == "ended",
+        "ending": end == "ending",
+        "stopped": responder.reason is not None,
+        "starting": live.report == "nothing",
+    }
+    return next((state for state, applies in states.items() if applies), live._ping_state)
 
 
 class Watch:
@@ -225,7 +227,10 @@ def timelines():
     yield [(10, start()), (20, END)], EARLY | {"start_after": 5.0, "prepare": refuses}
     late = EARLY | {"start_after": 5.0, "prepare": slow(30, "http.response.start")}
     yield [(10, raises)], late | {"raises": LookupError}
-    yield [(1, waits), (60, END)], late | {"prepare": leaves_during_a_slow_start}
+    yield (
+        [(1, waits), (60, start()), (60, END)],
+        late | {"prepare": leaves_during_a_slow_start},
+    )
     # The app's call is over in any state.
     yield [(1, returns)], {"head": None}
     yield [(1, PIECE)], {}
