@@ -1,6 +1,5 @@
 """The ASGI middleware. It holds the configuration, and assembles each request's pipeline."""
 
-import difflib
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,13 @@ from ._ending import Terminator
 from ._events import Observer, StopReason
 from ._headers import early_media_type
 from ._inflight import InFlight
-from ._policy import Policy, PolicyOptions
+from ._policy import (
+    MIDDLEWARE_ONLY,
+    MiddlewareOptions,
+    Policy,
+    PolicyOptions,
+    check_option_names,
+)
 from ._responder import Responder
 from ._routing import Plan, Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
@@ -37,12 +42,14 @@ class KeepaliveMiddleware:
     Args:
         app: Any ASGI 3 app.
         interval: Seconds that a stream may be idle before a ping is sent; default 15.
-        routes: Another policy for some paths. A mapping from path patterns (`/events`,
+        routes: Other options for some paths. A mapping from path patterns (`/events`,
             `/chat/{thread}`, `/files/{path:path}`; the first match wins), or a callable that
-            is passed the scope; to a `Policy`, to an interval in seconds (otherwise the same
-            policy), or to `None`, which excludes the path. Other paths get the middleware's
-            own policy. Patterns are matched against `scope["path"]` without `root_path`. If a
-            callable fails, that is logged and the middleware's own policy is used.
+            is passed the scope; to a mapping of options, which are merged over those of the
+            middleware (`None` switches one off); to a number of seconds, which is short for
+            `{"interval": number}`; to `None`, which excludes the path; or to a `Policy`, which
+            inherits nothing. Other paths have the middleware's own options. Patterns are
+            matched against `scope["path"]` without `root_path`. If a callable fails, that is
+            logged and the middleware's own options are used.
         abort: A signal that stops the pings of all streams; or a callable that is passed the
             scope of each stream when it starts, and returns that stream's signal or `None`.
         on_shutdown: A function that registers a callback. It is called once, before the first
@@ -84,10 +91,11 @@ class KeepaliveMiddleware:
         abort: AbortSignal | AbortFunction | None = None,
         on_shutdown: RegisterCallback | None = None,
         observer: Observer | None = None,
-        **policy: Unpack[PolicyOptions],
+        **policy: Unpack[MiddlewareOptions],
     ) -> None:
         _check_callables(app, on_shutdown=on_shutdown, observer=observer)
-        _check_options(policy)
+        known = [*MIDDLEWARE_ONLY, *PolicyOptions.__annotations__]
+        check_option_names("KeepaliveMiddleware", policy, known)
         self.app = app
         self._routes = Routes(Policy(interval=interval, **policy), routes)
         self._single_route = self._routes.single
@@ -263,14 +271,3 @@ def _check_callables(app: object, **hooks: object) -> None:
             raise TypeError(f"{name} must be what on_signals(...) returns, got on_signals")
     if not callable(app):
         raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
-
-
-def _check_options(options: PolicyOptions) -> None:
-    own = ("interval", "routes", "abort", "on_shutdown", "observer")
-    known = [*own, *PolicyOptions.__annotations__]
-    for name in options:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise TypeError(
-                f"KeepaliveMiddleware has no option {name!r}; the nearest is {nearest!r}"
-            )

@@ -1,9 +1,10 @@
 """How one kind of stream is kept alive: options that are validated when they are created."""
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
 from ._ping import Ping, is_spaces
@@ -17,6 +18,12 @@ MIN_INTERVAL: Final = 0.001
 LIMITS: Final = ("max_lifetime", "drain", "send_timeout")
 """The fields that make the middleware end a stream."""
 
+MIDDLEWARE_ONLY: Final = ("routes", "abort", "on_shutdown", "observer")
+"""The options of `KeepaliveMiddleware` that are not those of a policy."""
+
+_ALWAYS_KNOWN: Final = (EVENT_STREAM, JSON)
+"""The media types that `start_as` accepts whatever `formats` contains."""
+
 _DURATIONS: Final = (
     ("first", "at once"),
     ("max_lifetime", None),
@@ -29,8 +36,8 @@ _DURATIONS: Final = (
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 
-class PolicyOptions(TypedDict, total=False):
-    """The fields of `Policy` that `KeepaliveMiddleware` accepts by name."""
+class MiddlewareOptions(TypedDict, total=False):
+    """The options of `KeepaliveMiddleware` that are those of `Policy`, besides `interval`."""
 
     pacing: Pacing
     first: float | None
@@ -43,6 +50,21 @@ class PolicyOptions(TypedDict, total=False):
     send_timeout: float | None
     start_after: float | None
     start_as: str | None
+
+
+class PolicyOptions(MiddlewareOptions, total=False):
+    """The options of a route: `interval`, and all others of `Policy`.
+
+    A route's options are merged over those of the middleware. `None` switches an inherited
+    option off.
+
+    Example:
+        >>> chat: PolicyOptions = {"interval": 5.0, "max_lifetime": 600.0, "drain": None}
+        >>> async def app(scope, receive, send): ...
+        >>> app = KeepaliveMiddleware(app, drain=10.0, routes={"/chat/{thread}": chat})
+    """
+
+    interval: float
 
 
 @final
@@ -142,6 +164,45 @@ class Policy:
         put("start_as", _start_as(self))
 
 
+def check_option_names(owner: str, names: Iterable[object], known: Collection[str]) -> None:
+    """Reject unknown options.
+
+    Args:
+        owner: What has the options, for the message.
+        names: The names to check.
+        known: The names that there are.
+
+    Raises:
+        TypeError: A name is unknown; the message names the nearest one.
+    """
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+            raise TypeError(f"{owner} has no option {name!r}; the nearest is {nearest!r}")
+
+
+def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
+    """Return a policy whose options are those of a mapping, and otherwise inherited.
+
+    An inherited `farewell` or `start_as` is dropped if the mapping has removed what it needs.
+
+    Raises:
+        ValueError: A value is out of range, or the options don't fit together.
+        TypeError: A value has the wrong type.
+    """
+    values = {each.name: getattr(inherited, each.name) for each in fields(inherited)}
+    values |= options
+    ends = values["drain"] is not None or values["max_lifetime"] is not None
+    if not ends and "farewell" not in options:
+        values["farewell"] = None
+    if "start_as" not in options:
+        formats: object = values["formats"]
+        known = isinstance(formats, Mapping) and values["start_as"] in formats
+        if values["start_after"] is None or not (known or values["start_as"] in _ALWAYS_KNOWN):
+            values["start_as"] = None
+    return Policy(**values)
+
+
 def has_limits(policy: Policy) -> bool:
     """Whether the middleware may end a stream that has this policy."""
     return any(getattr(policy, name) is not None for name in LIMITS)
@@ -202,7 +263,7 @@ def _start_as(policy: Policy) -> str | None:
     if not isinstance(given, str):
         raise TypeError(f"start_as must be a media type or None, got {given!r}")
     media_type = given.strip().lower()
-    if media_type not in (EVENT_STREAM, JSON, *policy.formats):
+    if media_type not in (*_ALWAYS_KNOWN, *policy.formats):
         raise ValueError(
             f"start_as must be {EVENT_STREAM}, {JSON} or a type in formats, got {given!r}"
         )

@@ -5,15 +5,24 @@ Source of the pattern syntax: Starlette, "Routing", path parameters.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from ._ping import Boundary, Ping, boundary_in
-from ._policy import LIMITS, Policy, early_policy, has_limits
+from ._policy import (
+    LIMITS,
+    MIDDLEWARE_ONLY,
+    Policy,
+    PolicyOptions,
+    check_option_names,
+    early_policy,
+    has_limits,
+    merged,
+)
 from ._timing import slack
 from ._types import EVENT_STREAM, Scope, log_errors
 
-RouteValue: TypeAlias = Policy | float | None
+RouteValue: TypeAlias = float | PolicyOptions | Policy | None
+"""What a path may have in `routes`."""
 RouteMap: TypeAlias = Mapping[str, RouteValue]
 RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
 
@@ -22,6 +31,13 @@ MAX_CACHED_ROUTES: Final = 64
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _EVERYTHING = r"/[\s\S]*"
+
+_FOREIGN_SYNTAX: Final = (
+    (re.compile(r"\*+"), "{rest:path}"),  # shells, Express
+    (re.compile(r"<(?:\w+:)?(\w+)>"), r"{\1}"),  # Flask, Django
+    (re.compile(r"(?<=/):(\w+)"), r"{\1}"),  # Express, Rails
+)
+"""Parameters of other frameworks, and how they are written here. They would match as text."""
 
 
 class Plan(NamedTuple):
@@ -94,14 +110,15 @@ class Route(NamedTuple):
 class Routes:
     """Finds the route of each request; immutable, but for what it remembers of a callable."""
 
-    __slots__ = ("_cached", "_function", "_pattern", "_routes", "default")
+    __slots__ = ("_cached", "_function", "_pattern", "_reported", "_routes", "default")
 
     def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
         self.default = Route.of(default, "*")
         """Of the paths that no pattern matches."""
         self._function: RouteFunction | None = None
         self._routes: tuple[Route | None, ...] = ()
-        self._cached: dict[RouteValue, Route] = {}
+        self._cached: dict[object, _Cached] = {}
+        self._reported: set[str] = set()
         if (paths := _mapping(routes)) is not None:
             self._routes = tuple(
                 _route(default, f"routes[{path!r}]", value, path)
@@ -139,21 +156,44 @@ class Routes:
         if self._function is None:
             return self.default
         with log_errors("the routes callable failed", path=scope.get("path")):
-            return self._remembered(self._function(scope))
+            value = self._function(scope)
+            try:
+                return self._remembered(value)
+            except (TypeError, ValueError) as error:
+                # Logged once: a mistake in the configuration would fill the log.
+                if str(error) in self._reported:
+                    return self.default
+                self._reported.add(str(error))
+                raise
         return self.default
 
     def _remembered(self, value: RouteValue) -> Route | None:
-        """Return the route for a callable's value."""
-        # Not by `isinstance`: True equals 1, but is not a number of seconds.
-        cacheable = type(value) in (Policy, float, int)
-        route = self._cached.get(value) if cacheable else None
-        if route is None:
-            route = _route(self.default.policy, "routes", value, "*")
-            if cacheable and route is not None:
-                if len(self._cached) >= MAX_CACHED_ROUTES:
-                    self._cached.clear()
-                self._cached[value] = route
+        """Return the route for a callable's value.
+
+        Mappings are remembered by identity, with a copy, since they may be changed later.
+        """
+        key: object = (type(value), value)  # True equals 1, but is not a number of seconds
+        copy: dict[str, object] | None = None
+        if isinstance(value, Mapping):
+            key, copy = id(value), dict(cast("Mapping[str, object]", value))
+        elif not isinstance(value, Policy | float | int | None):
+            _options("routes", value)  # raises
+        cached = self._cached.get(key)
+        if cached is not None and cached.copy == copy:
+            return cached.route
+        route = _route(self.default.policy, "routes", value, "*")
+        if len(self._cached) >= MAX_CACHED_ROUTES:
+            self._cached.clear()
+        self._cached[key] = _Cached(value, copy, route)
         return route
+
+
+class _Cached(NamedTuple):
+    """A value that a callable has returned; kept, so that its identity is not used again."""
+
+    value: RouteValue
+    copy: dict[str, object] | None
+    route: Route | None
 
 
 def _plan(policy: Policy, pattern: str, media_type: str) -> Plan:
@@ -189,18 +229,45 @@ def _check_use(default: Policy, routes: RouteMap) -> None:
 
 
 def _route(default: Policy, name: str, value: object, pattern: str) -> Route | None:
-    """Return the route for a value of `routes`; `name` is for the error message."""
+    """Return the route for a value of `routes`.
+
+    Args:
+        default: The middleware's own policy.
+        name: Where the value is, for error messages.
+        value: The value.
+        pattern: The path pattern.
+
+    Raises:
+        ValueError: An option is out of range, or the options don't fit together.
+        TypeError: The value or an option has the wrong type, or an option is unknown.
+    """
     if value is None:
         return None
     if isinstance(value, Policy):
         return Route.of(value, pattern)
+    options = _options(name, value)
     try:
-        policy = replace(default, interval=value)  # type: ignore[arg-type]
+        return Route.of(merged(default, options), pattern)
     except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{name} must be a Policy, an interval in seconds or None: {error}"
-        ) from None
-    return Route.of(policy, pattern)
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _options(name: str, value: object) -> Mapping[str, object]:
+    if isinstance(value, Mapping):
+        options = cast("Mapping[str, object]", value)
+        for option in options:
+            if option in MIDDLEWARE_ONLY:
+                raise TypeError(
+                    f"{name}: {option!r} is an option of KeepaliveMiddleware, not of a route"
+                )
+        check_option_names(name, options, PolicyOptions.__annotations__)
+        return options
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"{name} must be an interval in seconds, a mapping of options, a Policy or None, "
+            f"got {value!r}"
+        )
+    return {"interval": value}
 
 
 def _mapping(routes: object) -> RouteMap | None:
@@ -221,8 +288,9 @@ def _regex(path: object) -> str:
         raise TypeError(f"routes: a path must be str, got {path!r}")
     if not path.startswith("/"):
         raise ValueError(f"routes: a path must start with '/', got {path!r}")
+    _reject_foreign_syntax(path)
     literal, *rest = _PARAMETER.split(path)
-    names, parameters = set[str](), list[tuple[bool, str]]()
+    names, parameters, between = set[str](), list[tuple[bool, str]](), ""
     for parameter, text in zip(rest[::2], rest[1::2], strict=True):
         name, _, convertor = parameter.partition(":")
         if not name.isidentifier() or convertor not in ("", "path"):
@@ -231,11 +299,27 @@ def _regex(path: object) -> str:
             )
         if name in names:
             raise ValueError(f"routes: {name!r} must be named once, got {path!r}")
+        if parameters and parameters[-1][0] and "/" not in between:
+            # Matching it would take quadratic time: a request with a path of 64,000 characters
+            # blocked the event loop for 6 s.
+            raise ValueError(
+                f"routes: {{name:path}} must be the last parameter in a segment, got {path!r}"
+            )
         names.add(name)
+        between = text
         parameters.append((bool(convertor), re.escape(text)))
     if any(brace in text for text in (literal, *rest[1::2]) for brace in "{}"):
         raise ValueError(f"routes: braces must be closed and not nested, got {path!r}")
     return re.escape(literal) + _tail(parameters)
+
+
+def _reject_foreign_syntax(path: str) -> None:
+    for foreign, own in _FOREIGN_SYNTAX:
+        if (translated := foreign.sub(own, path)) != path:
+            raise ValueError(
+                f"routes: a pattern must be written as {translated!r}, with {{name}} for one "
+                f"segment and {{name:path}} for the rest, got {path!r}"
+            )
 
 
 def _tail(parameters: list[tuple[bool, str]]) -> str:

@@ -229,10 +229,25 @@ BAD_ROUTES = [
     ({"a": 1}, ValueError, "a path must start with '/', got 'a'"),
     ({"": 1}, ValueError, "a path must start with '/', got ''"),
     ({3: 1}, TypeError, "a path must be str, got 3"),
-    ({"/a": "5"}, TypeError, r"routes\['/a'\] must be a Policy, an interval in .* got '5'"),
-    ({"/a": True}, TypeError, r"routes\['/a'\] must be a Policy"),
-    ({"/a": 0}, ValueError, r"routes\['/a'\] must be a Policy.* above 0"),
-    ({"/a": NAN}, ValueError, r"routes\['/a'\] must be a Policy"),
+    ({"/a": "5"}, TypeError, r"routes\['/a'\] must be an interval in seconds, .* got '5'"),
+    ({"/a": True}, TypeError, r"routes\['/a'\] must be an interval in seconds"),
+    ({"/a": 0}, ValueError, r"routes\['/a'\]: interval must be above 0"),
+    ({"/a": NAN}, ValueError, r"routes\['/a'\]: interval must be above 0"),
+    ({"/a": {"drain": -1}}, ValueError, r"routes\['/a'\]: drain must be 0 .* got -1"),
+    ({"/a": {"intervall": 1}}, TypeError, r"\['/a'\] has no .* the nearest is 'interval'"),
+    ({"/a": {3: 1}}, TypeError, r"routes\['/a'\] has no option 3; the nearest is"),
+    ({"/a": {"abort": None}}, TypeError, r"\['/a'\]: 'abort' is an option of Keepalive"),
+    ({"/a": {"formats": 3}}, TypeError, r"routes\['/a'\]: formats must map"),
+    (
+        {"/a": {"farewell": Ping.comment()}},
+        ValueError,
+        r"routes\['/a'\]: farewell needs drain or max_lifetime",
+    ),
+    (
+        {"/a": {"start_as": "text/event-stream"}},
+        ValueError,
+        r"routes\['/a'\]: start_as needs start_after",
+    ),
     (["/a"], TypeError, r"routes must be a mapping, a callable or None, got \['/a'\]"),
     ("/a", TypeError, "routes must be a mapping"),
 ]
@@ -285,11 +300,75 @@ def test_a_callable_looks_at_anything(backend):
 
 
 def test_what_follows_from_a_callables_value_is_created_once():
-    values = [4, Policy(interval=4), None]
-    routes = Routes(Policy(), lambda scope: values[scope["number"]])
-    first, second = ([routes.match({"number": n}) for n in range(3)] for _ in range(2))
-    assert [a is b for a, b in zip(first, second, strict=True)] == [True] * 3
-    assert [route and route.policy.interval for route in first] == [4, 4, None]
+    values = [4, Policy(interval=4), None, {"interval": 4}]
+    routes = Routes(Policy(drain=5), lambda scope: values[scope["number"]])
+    first, second = ([routes.match({"number": n}) for n in range(4)] for _ in range(2))
+    assert [a is b for a, b in zip(first, second, strict=True)] == [True] * 4
+    assert [route and route.policy.interval for route in first] == [4, 4, None, 4]
+    assert [route and route.policy.drain for route in first] == [5, None, None, 5]
+
+
+def test_a_callables_mapping_may_be_changed():
+    options = {"interval": 4}
+    routes = Routes(Policy(), lambda scope: options)
+    assert routes.match({}).policy.interval == 4
+    options["interval"] = 5
+    assert routes.match({}).policy.interval == 5
+
+
+# routes inherit
+
+
+COMPLETE = {"drain": 10, "farewell": Ping.comment("bye"), "start_after": 20, "first": 0}
+
+
+@pytest.mark.parametrize(
+    ("value", "changed"),
+    [
+        (2, {"interval": 2}),
+        ({}, {}),
+        ({"interval": 2}, {"interval": 2}),
+        ({"max_lifetime": 60, "interval": 3}, {"max_lifetime": 60, "interval": 3}),
+        ({"interval": 3, "max_lifetime": 60}, {"max_lifetime": 60, "interval": 3}),
+        ({"first": None}, {"first": None}),
+        ({"formats": {"a/b": Ping.space()}}, {"formats": {"a/b": Ping.space()}}),
+        ({"drain": None, "max_lifetime": 9}, {"drain": None, "max_lifetime": 9}),
+    ],
+)
+def test_a_route_inherits_what_it_does_not_change(value, changed):
+    routes = Routes(Policy(**COMPLETE), {"/a": value})
+    assert routes.match(http("/a")).policy == Policy(**COMPLETE | changed)
+
+
+def test_a_policy_inherits_nothing():
+    routes = Routes(Policy(**COMPLETE), {"/a": Policy(interval=2)})
+    assert routes.match(http("/a")).policy == Policy(interval=2)
+
+
+def test_what_an_inherited_option_needs_may_be_switched_off():
+    default = Policy(**COMPLETE, formats={"a/b": Ping.space()}, start_as="a/b")
+    routes = {"/a": {"drain": None}, "/b": {"start_after": None}, "/c": {"formats": {}}}
+    found = {path: Routes(default, routes).match(http(path)).policy for path in routes}
+    assert (found["/a"].farewell, found["/a"].start_as) == (None, "a/b")
+    assert (found["/b"].farewell, found["/b"].start_as) == (COMPLETE["farewell"], None)
+    assert (found["/c"].start_after, found["/c"].start_as) == (20, None)
+
+
+@pytest.mark.parametrize("bad", [{"drain": -1}, {"intervall": 1}, "x", [1], {1}])
+def test_an_invalid_value_of_a_callable_is_logged_once(backend, caplog, bad):
+    middleware = []
+
+    def wrap(app, **options):
+        middleware[:] = middleware or [KeepaliveMiddleware(app, **options)]
+        middleware[0].app = app
+        return middleware[0]
+
+    for _ in range(3):
+        options = {"interval": 9, "routes": lambda scope: bad, "wrap": wrap}
+        assert play(backend, [(11, END)], **options).pings == [9]
+    (record,) = caplog.records
+    assert record.message == "the routes callable failed"
+    assert "routes" in str(record.exc_info[1])
 
 
 def test_a_callable_may_return_any_number_of_values():

@@ -19,7 +19,7 @@ import anyio
 from fastapi import FastAPI, Query
 from fastapi.responses import StreamingResponse
 
-from keepalive import KeepaliveMiddleware, Ping, Policy
+from keepalive import KeepaliveMiddleware, Ping
 
 INTERVAL = 2.0
 SILENCE = 9.0
@@ -30,7 +30,7 @@ app = FastAPI()
 app.add_middleware(
     KeepaliveMiddleware,
     interval=INTERVAL,
-    routes={"/v1/{rest:path}": Policy(interval=INTERVAL, ping=Ping.comment())},
+    routes={"/v1/{rest:path}": {"ping": Ping.comment()}},
 )
 
 
