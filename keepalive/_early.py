@@ -116,7 +116,7 @@ class EarlyStart:
         self._try_start()
 
     def _try_start(self) -> None:
-        """Start the response, if it is due and nothing speaks against it yet."""
+        """Start the response, if that is due and nothing prevents it."""
         responder = self._responder
         if not (self._is_due and self._state is WAITING and responder.state is UNDECIDED):
             return
@@ -278,7 +278,10 @@ class EarlyStart:
             )
 
     def _summary_as_farewell(self) -> Ping:
-        """Return what the app has sent so far: a part of it is better than nothing."""
+        """Return what the app has sent so far, and record that it has been reported.
+
+        A part of it is better than nothing.
+        """
         self._state = REPORTED
         return self._late.farewell
 

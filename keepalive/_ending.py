@@ -70,8 +70,7 @@ BOUNDARY_TIMEOUT: Final = APP_EXIT_TIMEOUT / 2
 LAST_SEND_TIMEOUT: Final = APP_EXIT_TIMEOUT / 4
 """Seconds that the last body may take if the boundary has not come.
 
-With the other half second, an end takes at most three quarters of the time after which the app
-is cancelled.
+Together with BOUNDARY_TIMEOUT, three quarters of the time after which the app is cancelled.
 """
 
 LOOP_TURNS_FOR_DATA: Final = 2

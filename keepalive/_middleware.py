@@ -159,7 +159,7 @@ class KeepaliveMiddleware:
             responder = Responder(self._config, self._routes.default, scope, receive, send)
             responder.defer_to_inner()  # nor does a middleware around this one keep it alive
             return self.app, responder, receive, send
-        if scope.get("method") == "HEAD":
+        if scope.get("method") == "HEAD":  # has no body, so only its scope is served
             return (
                 self.app,
                 Responder(self._config, route, scope, receive, send),
@@ -236,7 +236,7 @@ class KeepaliveMiddleware:
         new = [name for name in names if self._first_time((route, name))]
         if new:
             LOGGER.warning(
-                "headers are lost that came after start_after: %s",
+                "headers that the app set after start_after were dropped: %s",
                 ", ".join(new),
                 extra={"route": route, "headers": new},
             )

@@ -58,7 +58,7 @@ class Hooks:
     after_send: Callable[[], Awaitable[None]] | None = None
     """Called after each message of the app, while it is set."""
     ended: Callable[[], None] = do_nothing
-    """Called when the end has been reported."""
+    """Called when the stream has ended; again whenever that is reported again."""
     disconnected: Callable[[], None] = do_nothing
     """Called when the client has disconnected."""
     closed: Callable[[], None] = do_nothing
@@ -272,7 +272,7 @@ class _ReadAhead:
     def __init__(self) -> None:
         self.buffered: list[Message] = []
         self.changed: anyio.Event | None = None
-        self.exhausted = False  # no more is read ahead
+        self.exhausted = False  # no more is read ahead, since a server, or a test, floods it
         self.reported = False  # the disconnect, to the app
         self.cancel: Cancel | None = None
 

@@ -126,7 +126,7 @@ class TimerQueue:
         return self._heap[0][0] if self._heap else None
 
     def next_due(self, now: float) -> Any | None:
-        """Return the first entry whose time has come. It must be rescheduled at once."""
+        """Return the first entry whose time has come. It stays first until rescheduled."""
         return self._rest_of_current() or self._open_next(
             lambda slack: now + min(TIMER_ERROR, slack)
         )
