@@ -11,9 +11,9 @@ from harness import http, start
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
-from test_machine import Machine, TrioMachine
+from test_machine import CALLABLES_LOGGED, Machine, TrioMachine
 
-from keepalive import StopReason, StreamEnded, stream
+from keepalive import StopReason, StreamEnded
 
 START_AFTER = 3.5
 HEADERS = [(b"accept", b"text/event-stream")]
@@ -25,29 +25,36 @@ class Late:
     scope = http(headers=HEADERS)
     options = {"start_after": START_AFTER}
     app_has_started = False
+    logged = [*CALLABLES_LOGGED, "an app has not answered"]
     started_early = held = False
 
     async def app(self, scope, receive, send):
-        self.ask = receive
-        signal = stream(scope).signal
-        signal.add_callback(lambda: self.on_stop(signal.reason))
-        await self.obey(send)
+        self.meet(scope, receive, send)
+        await self.obey()
+
+    def begin_response(self):
+        self.expect(not self.opened, "a second start")
+        self.started_early = not self.app_has_started
+        if self.asked_to_stop_at is not None:
+            self.asked_to_stop_at = self.now()
+        super().begin_response()
+        self.note(self.reason_at_the_start)
+        own = self.callables == "return" and StopReason.SHUTDOWN not in self.asked_by
+        if self.noticed and own:  # see `note_that_all_are_to_stop`
+            self.asked_to_stop_at = None
+
+    @property
+    def reason_at_the_start(self):
+        """The first one; a signal that a callable returns is known only now."""
+        own = StopReason.ABORTED if self.callables == "return" else None
+        before = [reason for reason in self.asked_by if reason is not own]
+        return next(iter([*before, *self.asked_by]), None)
 
     async def take(self, message):
-        if message["type"] == "http.response.start":
-            assert not self.opened, "a second start"
-            self.started_early = not self.app_has_started
-            self.opened_on = self.time
-            if self.asked_to_stop_at is not None:
-                self.asked_to_stop_at = self.now()
-            await super().take(message)
-            self.note(self.asked_by)
-        else:
-            if b"error" in message.get("body", b""):
-                assert self.started_early
-                assert self.held or not self.app_has_started
-                assert not message["more_body"]
-            await super().take(message)
+        if b"error" in message.get("body", b""):
+            late = self.started_early and (self.held or not self.app_has_started)
+            self.expect(late, "a summary without need")
+        await super().take(message)
 
     @precondition(lambda self: not self.app_has_started and not self.over)
     @rule(fits=st.booleans())
@@ -69,8 +76,18 @@ class Late:
     async def receive(self):
         message = await super().receive()
         if message["type"] == "http.disconnect" and not self.opened:
-            self.asked_by = self.asked_by or StopReason.DISCONNECTED
+            self.asked_by.append(StopReason.DISCONNECTED)
         return message
+
+    @property
+    def completed_by_app(self):
+        """Also if its response was buffered, and nobody was left to be sent the summary."""
+        return self.ended_by_app or (self.held and self.last_called)
+
+    @property
+    def is_the_apps_affair(self):
+        """Also if the middleware's own start is cancelled, since the client has left."""
+        return super().is_the_apps_affair or (self.started_early and self.left_by_client)
 
     @property
     def to_be_passed_on(self):
@@ -80,7 +97,9 @@ class Late:
     def the_start_is_in_time(self):
         """Where nothing stands in the way: an upload, or what has stopped the stream."""
         uploading = self.given and self.given[-1]["more_body"]
-        excused = self.app_has_started or self.over or self.asked_by or uploading
+        excused = (
+            not self.kept or self.app_has_started or self.over or self.asked_by or uploading
+        )
         assert self.opened or excused or self.time <= START_AFTER
 
 

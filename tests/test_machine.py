@@ -1,10 +1,17 @@
 """A state machine plays app, server, client and owner against each other, one step at a time.
 
 The model notes what the server saw and when; the invariants are read off the wire.
+
+The app has a main task, which executes commands, a task that receives, and tasks that send
+beside the main one. The server completes one send after the other; it may block, and its sends
+may resist their cancellation for a while. The user's callables may raise anything.
 """
 
+import asyncio
+import logging
 import math
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from unittest.mock import patch
 
@@ -29,6 +36,7 @@ from keepalive import (
     AbortController,
     KeepaliveMiddleware,
     Ping,
+    PingSent,
     StopReason,
     StreamEnded,
     StreamStarted,
@@ -36,17 +44,86 @@ from keepalive import (
 )
 from keepalive._eventloop import current_loop
 from keepalive._inflight import APP_EXIT_TIMEOUT
+from keepalive._types import LOGGER
 
 PINGS = {
-    "event": Ping.event("p", "p"),
-    "comment": Ping.comment("p"),
+    "event": lambda text: Ping.event("p", text),
+    "comment": Ping.comment,
 }
 BYE = b"event: bye\ndata: \n\n"
 CHUNKS = ["data: a\n", "data: b\n\n", "\n", "x", "\r\n", "\r", "", "data: c\r\n\r\n"]
 
 
+CALLABLES_LOGGED = [
+    "the observer raised",
+    "an abort callback raised",
+    "the abort callable failed",
+    "the routes callable failed",
+    "a ping's callable failed",
+]
+WITHIN = 0.5
+"""Seconds after the end in which an app that was notified may still send."""
+
+
 class Boom(Exception):
     pass
+
+
+class Outcome(BaseException):
+    """As pytest's outcomes are, of `pytest.fail()` and `pytest.skip()`."""
+
+
+def group():
+    return BaseExceptionGroup("several", [Outcome(), asyncio.CancelledError()])
+
+
+ERRORS = [ValueError, Outcome, asyncio.CancelledError, GeneratorExit, group]
+"""What a user's callable raises."""
+
+
+def boom():
+    return Boom()
+
+
+def boom_by_itself():
+    error = Boom()
+    error.__cause__ = error
+    return error
+
+
+def boom_in_a_circle():
+    first, second = Boom("first"), LookupError("second")
+    first.__cause__, second.__context__ = second, first
+    return first
+
+
+def group_in_a_circle():
+    error = Boom()
+    error.__cause__ = ExceptionGroup("several", [error, boom_by_itself()])
+    return error.__cause__
+
+
+BOOMS = [boom, boom_by_itself, boom_in_a_circle, group_in_a_circle]
+"""The app's own errors."""
+
+
+def raise_as_it_is(error):
+    raise error
+
+
+def raise_from_itself(error):
+    raise error from error
+
+
+def raise_from_its_translation(error):
+    try:
+        raise RuntimeError("translated") from error
+    except RuntimeError as translated:
+        raise error from translated
+
+
+RAISES = [raise_as_it_is, raise_from_itself, raise_from_its_translation]
+"""What the app does with an `OSError` of a send."""
 
 
 class AsyncioSteps:
@@ -102,7 +179,8 @@ class Machine(RuleBasedStateMachine):
     steps_class = AsyncioSteps
     scope = http()
     options = {}
-    app_has_started = True
+    app_has_started = kept = True
+    logged = CALLABLES_LOGGED
 
     @initialize(
         interval=st.sampled_from([5, 8]),
@@ -114,6 +192,12 @@ class Machine(RuleBasedStateMachine):
         max_lifetime=st.sampled_from([None, None, 30.5]),
         send_timeout=st.sampled_from([None, 4.75]),
         farewell=st.booleans(),
+        start_blocks=st.booleans(),
+        resistance=st.sampled_from([0, 0, 0.5, 3]),
+        callables=st.sampled_from(["none", "return", *ERRORS]),
+        raise_again=st.sampled_from(RAISES),
+        when_cancelled=st.sampled_from([None, *BOOMS[:3]]),
+        data=st.data(),
     )
     def open(
         self,
@@ -126,10 +210,24 @@ class Machine(RuleBasedStateMachine):
         max_lifetime,
         send_timeout,
         farewell,
+        start_blocks,
+        resistance,
+        callables,
+        raise_again,
+        when_cancelled,
+        data,
     ):
+        self.draw = data.draw
         self.steps = self.steps_class()
         self.interval, self.pacing, self.first = interval, pacing, first
-        self.ping = PINGS[ping]
+        self.make_ping = PINGS[ping]
+        self.ping, self.payload = self.make_ping(self.text), None
+        self.start_blocks, self.resistance, self.callables = (
+            start_blocks,
+            resistance,
+            callables,
+        )
+        self.raise_again, self.when_cancelled = raise_again, when_cancelled
         self.time = 0
         self.wire = []  # (time, "app" | "ping", bytes)
         self.events, self.received, self.given = [], [], []
@@ -143,32 +241,91 @@ class Machine(RuleBasedStateMachine):
             Ping.event("bye") if farewell and (drain is not None or max_lifetime) else None
         )
         self.farewell = farewell
-        self.asked_to_stop_at = self.asked_by = self.sending_since = None
+        self.asked_to_stop_at, self.asked_by = None, []
+        self.sends = {}  # under way in the server: message -> since when
         self.opened_on = 0
+        self.opened_at = math.inf
         self.ended_by_app = self.left_by_client = False
         self.opened = self.last_handed = self.last_taken = self.over = False
-        self.raised = None
+        self.start_returned = False
+        self.raised = self.own_error = self.ask_scope = None
+        self.notified = self.polled = False  # the app: see `is_listening`
+        self.last_send = -math.inf  # of the app
+        self.cancelled_at = None  # the app
+        self.write_failed = self.last_called = False
+        self.sends_beside = 0
+        self.given_up_at = math.inf  # a send that took too long
+        self.ended_at = math.inf  # the last body was the middleware's
+        self.earliest_limit = math.inf  # of those that have passed
+        self.violations = []  # noted, where an error would be the app's own
+        self.errors_to_raise = {}
         self.sent_at_end = []
         self.ending = False  # the app is to send its last body
         self.ping_error = None
-        self.blocked_since = None
         self.abort, self.handed = AbortController(), b""
         self.middleware = KeepaliveMiddleware(
-            self.app, interval, pacing=pacing, ping=self.ping, first=first,
-            abort=self.abort.signal, observer=self.observe, drain=drain,
+            self.app_within(), interval, pacing=pacing, ping=self.ping, first=first,
+            abort=self.abort.signal if callables == "none" else self.choose_signal,
+            routes=None if callables == "none" else self.choose_route,
+            observer=self.observe, drain=drain,
             max_lifetime=max_lifetime, send_timeout=send_timeout, farewell=farewell,
             **self.options,
         )  # fmt: skip
+        self.outermost = self.around(self.middleware)
+        LOGGER.addFilter(self.check_log)
         self.steps.call(self.begin)
+
+    def check_log(self, record):
+        """Note what is logged of anything but what the user's callables raise."""
+        expected = record.getMessage() in self.logged or record.levelno < logging.WARNING
+        self.expect(expected, record.getMessage())
+        return False
+
+    def expect(self, condition, otherwise):
+        """Note a violation, where an error would be swallowed or become another's."""
+        if not condition:
+            self.violations.append(otherwise)
+
+    def app_within(self):
+        """Return what the middleware wraps."""
+        return self.app
+
+    def around(self, middleware):
+        """Return what the server calls."""
+        return middleware
+
+    # the user's callables
+
+    def choose_signal(self, scope):
+        if self.callables != "return":
+            raise self.callables()
+        return self.abort.signal
+
+    def choose_route(self, scope):
+        if self.callables != "return":
+            raise self.callables()
+        return self.interval
+
+    def text(self):
+        self.payload = self.ping.payload  # without its text
+        self.raise_if_asked("text")
+        self.payload = self.make_ping("p").payload
+        return "p"
+
+    def raise_if_asked(self, who):
+        if error := self.errors_to_raise.pop(who, None):
+            raise error()
 
     # the world
 
     async def begin(self):
         self.left, self.gate = anyio.Event(), anyio.Event()
-        self.gate.set()
+        self.blocked_since = 0 if self.start_blocks else None
+        if not self.start_blocks:
+            self.gate.set()
         self.commands, self.inlet = [], anyio.Event()
-        self.loop = current_loop()
-        self.sends = self.reads = self.asks = 0
+        self.loop, self.lock = current_loop(), anyio.Lock()
+        self.reads = self.asks = 0
         # Tasks of the steps, not of a task group: a group can't span two steps' calls.
         self.spawn(self.serve)
         await settle()
@@ -178,50 +335,99 @@ class Machine(RuleBasedStateMachine):
 
     async def serve(self):
         try:
-            await self.middleware({**self.scope}, self.receive, self.send)
+            await self.outermost({**self.scope}, self.receive, self.send)
         except BaseException as error:
             self.raised = error
         finally:
             self.over = True
 
     async def app(self, scope, receive, send):
-        self.ask = receive
+        self.meet(scope, receive, send)
+        await self.obey(start())
+
+    def meet(self, scope, receive, send):
+        self.app_receive, self.app_send = receive, send
         signal = stream(scope).signal
         signal.add_callback(lambda: self.on_stop(signal.reason))
-        await send(start())
-        await self.obey(send)
 
-    async def obey(self, send):
+    async def obey(self, *commands):
         """Do what the rules say."""
-        while True:
-            while not self.commands:
-                self.inlet = anyio.Event()
-                await self.inlet.wait()
-            command = self.commands.pop(0)
-            if command == "return":
-                return
-            if command == "raise":
-                self.note(StopReason.APP_FAILED)
-                raise Boom
-            await send(command)
+        self.commands[:0] = commands
+        try:
+            while True:
+                while not self.commands:
+                    self.inlet = anyio.Event()
+                    await self.inlet.wait()
+                command = self.commands.pop(0)
+                if command == "return":
+                    self.note(StopReason.COMPLETED)
+                    return
+                if callable(command):
+                    self.fail(command)
+                await self.pass_on(command)
+        except OSError as error:
+            self.raise_again(error)
+        except anyio.get_cancelled_exc_class():
+            self.cancelled_at, self.cancelled_notified = self.now(), self.notified
+            if self.when_cancelled is None:
+                raise
+            self.fail(self.when_cancelled)
+
+    def fail(self, make):
+        self.note(StopReason.APP_FAILED)
+        self.own_error = make()
+        raise self.own_error
+
+    async def pass_on(self, message):
+        """Send a message of the app."""
+        self.handed += message.get("body", b"")
+        self.last_called |= not message.get("more_body", True)
+        self.last_send, was_ended = self.now(), self.has_been_ended
+        try:
+            await self.app_send(message)
+        except OSError:
+            self.expect(not self.is_listening, "a listening app got an OSError")
+            raise
+        discarded = was_ended and not self.is_listening
+        self.expect(not discarded, "discarded for an app that does not listen")
+        self.start_returned |= message["type"] == "http.response.start"
+
+    @property
+    def has_been_ended(self):
+        return self.last_taken and not self.ended_by_app
+
+    @property
+    def is_listening(self):
+        return self.notified or self.polled or self.asks > 0
 
     def on_stop(self, reason):
-        """Record why the stream stops; of its limits the model knows only when they may."""
-        if reason is StopReason.MAX_LIFETIME:
-            assert self.now() >= self.opened_at + self.max_lifetime
+        """Record why the stream stops, where the model knows only when it may."""
+        if not self.kept:
+            pass
+        elif reason is StopReason.MAX_LIFETIME:
+            lived = self.now() >= self.opened_at + self.max_lifetime
+            self.expect(lived, "a lifetime that was too short")
             self.note(reason)
         elif reason is StopReason.SEND_TIMEOUT:
-            assert self.now() >= self.sending_since + self.send_timeout
+            self.expect(self.now() >= self.given_up_at, "a send was given up too early")
             self.note(reason)
+        elif reason is StopReason.WRITE_FAILED:  # unless the client turns out to have left
+            self.expect(self.write_failed, "no write has failed")
+            self.note(reason)
+        elif reason is StopReason.DISCONNECTED and self.last_handed:
+            self.expect(self.left_by_client, "nobody has left")
+            self.note(reason)
+        self.raise_if_asked("callback")
 
     def now(self):
         return self.loop.time()
 
     async def receive(self):
         self.reads += 1
-        assert self.reads == 1, "two readers"
+        self.expect(self.reads == 1, "two readers")
         # `ask`, below, is the app's own; anybody else has to wait for the start
-        assert self.opened or self.asks, "the server was asked before the response started"
+        early = not (self.opened or self.asks)
+        self.expect(not early, "the server was asked before the response started")
         try:
             if self.requests:
                 self.given.append(self.requests.pop(0))
@@ -234,71 +440,104 @@ class Machine(RuleBasedStateMachine):
         return {"type": "http.disconnect"}
 
     async def send(self, message):
-        self.sends += 1
-        assert self.sends == 1, "two sends at once"
-        self.sending_since = self.now()
+        key, of_the_app = object(), "app" in message
+        alone = not self.sends or (of_the_app and all(app for app, _ in self.sends.values()))
+        self.expect(alone, "a send of the middleware's own beside another")
+        self.sends[key] = of_the_app, (since := self.now())
         try:
             await self.take(message)
+        except anyio.get_cancelled_exc_class():
+            now = self.now()
+            if self.send_timeout is not None and now >= since + self.send_timeout:
+                self.given_up_at = min(self.given_up_at, since + self.send_timeout)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(self.resistance)
+            raise
         finally:
-            self.sends -= 1
+            del self.sends[key]
+
+    def begin_response(self):
+        self.opened, self.opened_at = True, self.now()
+
+    async def pass_gate(self):
+        """Wait until the server has completed the sends before, and this one."""
+        async with self.lock:
+            await self.gate.wait()
 
     async def take(self, message):
         if message["type"] == "http.response.start":
-            self.opened, self.opened_at = True, self.now()
+            self.begin_response()
+            await self.pass_gate()
+            self.opened_on = self.time
             return
-        assert not self.last_taken, "a message after the last body"
+        self.expect(not self.last_handed, "a message after the last body")
         data = message.get("body", b"")
         last = not message.get("more_body", False)
-        is_ping = message.get("more_body") and b"p" in data
+        is_summary = b"error" in data
+        is_ping = message.get("more_body") and b"p" in data and not is_summary
         is_farewell = data.replace(b"\r\n", b"\n") == BYE
         self.last_handed |= last
-        of_the_app = "app" in message or b"error" in data
-        if is_farewell or (last and not of_the_app):
+        of_the_app = "app" in message or (last and is_summary)
+        if is_farewell or not (of_the_app or is_ping):
             self.check_the_middlewares_end()
         if is_ping:
-            assert self.reason is None, f"a ping was begun after {self.reason}"
-            assert not self.left.is_set() or not self.noticed, "a ping after the disconnect"
-        await self.gate.wait()
+            self.expect(data.replace(b"\r\n", b"\n") == self.payload, "another ping's bytes")
+            self.expect(self.reason is None, f"a ping was begun after {self.reason}")
+        await self.pass_gate()
         if is_ping and self.ping_error:
             error, self.ping_error = self.ping_error, None
-            kind = StopReason.DISCONNECTED if isinstance(error, OSError) else None
-            self.note(kind or StopReason.WRITE_FAILED)
+            if isinstance(error, OSError):
+                self.note(StopReason.DISCONNECTED)
+            self.write_failed = True
             raise error
         if data:
-            kind = "summary" if b"error" in data else "app"
+            kind = "summary" if is_summary else "app"
             kind = "farewell" if is_farewell else "ping" if is_ping else kind
             self.wire.append((self.time, kind, data))
         if last:
             self.last_taken, self.ended_by_app = True, of_the_app
+            if not of_the_app:
+                self.ended_at = self.now()
             self.note(StopReason.COMPLETED)
             self.left.set()
 
     def check_the_middlewares_end(self):
         """Nothing is ended before its time, nor for who has left."""
-        assert self.reason in (
+        expected = self.reason in (
             StopReason.ABORTED, StopReason.SHUTDOWN, StopReason.MAX_LIFETIME,
             StopReason.WRITE_FAILED,
         )  # fmt: skip
-        assert not (self.left.is_set() and self.noticed)
+        self.expect(expected, f"ended after {self.reason}")
+        self.expect(not (self.left.is_set() and self.noticed), "ended for who has left")
         drained = lived = math.inf
         if self.asked_to_stop_at is not None and self.drain is not None:
             drained = self.asked_to_stop_at + self.drain
         if self.max_lifetime is not None:
             lived = self.opened_at + self.max_lifetime
-        assert self.now() >= min(drained, lived)
+        self.expect(self.now() >= min(drained, lived), "ended too early")
 
     @property
     def noticed(self):
         return self.reason is StopReason.DISCONNECTED
 
+    @property
+    def completed_by_app(self):
+        return self.ended_by_app
+
+    @property
+    def is_the_apps_affair(self):
+        """Whether a send that takes too long changes nothing more."""
+        return self.noticed
+
     def observe(self, event):
-        assert not self.sent_at_end, "an event after the end"
+        self.expect(not self.sent_at_end, "an event after the end")
         self.events.append(event)
         if isinstance(event, StreamEnded):
             self.sent_at_end = [*self.wire, None]
+        self.raise_if_asked("observer")
 
     def note(self, reason):
-        if self.reason is None and self.opened:
+        if self.reason is None and self.opened and self.kept:
             self.reason = reason
 
     async def command(self, command):
@@ -311,22 +550,41 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.app_has_started and not self.ending)
     @rule(data=st.sampled_from(CHUNKS))
     def app_sends(self, data):
-        self.handed += data.encode()
         self.steps.call(self.command, body(data.encode()))
 
     @precondition(lambda self: self.app_has_started and not self.ending)
     @rule(data=st.sampled_from(["", "data: z\n\n"]))
     def app_ends(self, data):
         self.ending = True
-        self.handed += data.encode()
         self.steps.call(self.command, body(data.encode(), more=False))
 
-    @rule()
-    def app_asks(self):
+    @precondition(lambda self: self.start_returned and not self.ending and not self.over)
+    @rule(data=st.sampled_from(CHUNKS), data_beside=st.sampled_from(CHUNKS))
+    def app_sends_from_two_tasks(self, data, data_beside):
+        async def beside():
+            self.sends_beside += 1
+            try:
+                with suppress(OSError):
+                    await self.pass_on(body(data_beside.encode()) | {"app": True})
+            finally:
+                self.sends_beside -= 1
+
+        async def both():
+            self.spawn(beside)
+            await self.command(body(data.encode()))
+
+        self.steps.call(both)
+
+    @rule(seconds=st.sampled_from([math.inf, math.inf, 0, 0.5, 2]))
+    def app_asks(self, seconds):
         async def ask():
             self.asks += 1
+            self.ask_scope = anyio.move_on_after(seconds)
             try:
-                self.received.append(await self.ask())
+                with self.ask_scope:
+                    self.got(await self.app_receive())
+                    return
+                self.polled = True
             finally:
                 self.asks -= 1
 
@@ -337,6 +595,24 @@ class Machine(RuleBasedStateMachine):
 
         self.steps.call(begin)
 
+    def got(self, message):
+        self.received.append(message)
+        self.polled = False
+        self.notified |= message["type"] == "http.disconnect"
+
+    @precondition(lambda self: self.asks)
+    @rule()
+    def app_stops_asking(self):
+        async def stop():
+            self.ask_scope.cancel()
+            await settle()
+
+        self.steps.call(stop)
+
+    @rule(who=st.sampled_from(["observer", "callback", "text"]), error=st.sampled_from(ERRORS))
+    def next_callable_fails(self, who, error):
+        self.errors_to_raise[who] = error
+
     @rule(delay=st.integers(1, 20))
     def time_passes(self, delay):
         for _ in range(delay):
@@ -344,7 +620,7 @@ class Machine(RuleBasedStateMachine):
             self.steps.sleep(1)
             self.steps.call(settle)
             self.is_alive_or_excused()
-            self.has_ended_within_its_limit()
+            self.is_over_within_the_limit()
 
     @rule()
     def client_leaves(self):
@@ -356,15 +632,19 @@ class Machine(RuleBasedStateMachine):
         self.steps.call(leave)
 
     def note_that_all_are_to_stop(self, reason):
+        own = reason is StopReason.ABORTED and self.callables == "return"
+        # A stream that has stopped no longer listens to a signal of its own.
+        ignored = own and self.reason is not None
         self.note(reason)
-        if self.asked_to_stop_at is None:
+        if self.asked_to_stop_at is None and not ignored:
             self.asked_to_stop_at = self.now()
-            self.asked_by = self.asked_by or reason
+        self.asked_by.append(reason)
 
     @rule()
     def signal_aborts(self):
         async def abort():
-            self.note_that_all_are_to_stop(StopReason.ABORTED)
+            if self.callables in ("none", "return"):
+                self.note_that_all_are_to_stop(StopReason.ABORTED)
             self.abort.abort()
             await settle()
 
@@ -392,7 +672,8 @@ class Machine(RuleBasedStateMachine):
     def sends_go_on(self):
         async def release():
             self.gate.set()
-            await settle()
+            for _ in range(1 + len(self.commands)):
+                await settle()
 
         self.blocked_since = None
         self.steps.call(release)
@@ -401,12 +682,10 @@ class Machine(RuleBasedStateMachine):
     def next_ping_fails(self, error):
         self.ping_error = error()
 
-    @precondition(lambda self: self.blocked_since is None)
-    @rule(how=st.sampled_from(["raise", "return"]))
+    @precondition(lambda self: self.blocked_since is None and not self.sends_beside)
+    @rule(how=st.sampled_from(["return", *BOOMS]))
     def app_is_over(self, how):
         async def end():
-            if how == "return":
-                self.note(StopReason.COMPLETED)
             self.commands.append(how)
             self.inlet.set()
             await settle()
@@ -420,11 +699,13 @@ class Machine(RuleBasedStateMachine):
         """In idle pacing, no silence is longer than the interval while a ping may be sent."""
         sent = b"".join(data for _, kind, data in self.wire if kind == "app")
         if (
-            self.reason is None
+            self.kept
+            and self.reason is None
             and self.opened
             and self.blocked_since is None
             and not self.left.is_set()
             and not self.last_handed
+            and not self.sends
             and is_at(sent, self.ping.at)
         ):
             last = max((when for when, *_ in self.wire), default=-math.inf)
@@ -436,22 +717,48 @@ class Machine(RuleBasedStateMachine):
     async def read_the_clock(self):
         return self.now()
 
-    def has_ended_within_its_limit(self):
-        """What the middleware is to end is over, the app's call too, one step later."""
-        now = self.steps.call(self.read_the_clock)
-        limits = [math.inf]
-        if not self.opened:
+    def is_over_within_the_limit(self):
+        """What the middleware is to end is over, and the app's call one second later.
+
+        But for an app that was notified of the disconnect and has sent nothing since.
+        """
+        if not (self.opened and self.kept):
             return
+        now = self.steps.call(self.read_the_clock)
+        limits = [self.earliest_limit]
         if self.asked_to_stop_at is not None and self.drain is not None:
             limits.append(self.asked_to_stop_at + self.drain)
         if self.max_lifetime is not None and not (self.left_by_client or self.noticed):
             limits.append(self.opened_at + self.max_lifetime)
-        if self.send_timeout is not None and self.sends:
-            limits.append(self.sending_since + self.send_timeout)
-        # An app that knows of the disconnect is left alone, as after any disconnect.
-        notified = any(message["type"] == "http.disconnect" for message in self.received)
-        if not (self.ended_by_app or notified) and now > min(limits) + APP_EXIT_TIMEOUT:
+        if self.send_timeout is not None and not self.is_the_apps_affair:
+            limits.append(self.given_up_at)
+            limits += [since + self.send_timeout for _, since in self.sends.values()]
+        limit = min(limits)
+        if now >= limit:
+            self.earliest_limit = limit
+        exit_at = limit + APP_EXIT_TIMEOUT + self.resistance
+        left_alone = self.notified and self.last_send < min(self.ended_at + WITHIN, exit_at)
+        if not (self.completed_by_app or left_alone) and now > exit_at:
             assert self.over, f"goes on at {now}, to be ended by {limits}"
+
+    @invariant()
+    def the_app_is_cancelled_only_where_it_must_be(self):
+        """A second after a limit, unless it was notified and has sent nothing since."""
+        if self.cancelled_at is None:
+            return
+        assert self.kept
+        limits = [self.earliest_limit, self.given_up_at]
+        if self.asked_to_stop_at is not None and self.drain is not None:
+            limits.append(self.asked_to_stop_at + self.drain)
+        if self.max_lifetime is not None:
+            limits.append(self.opened_at + self.max_lifetime)
+        limit = min(limits)
+        assert self.cancelled_at >= limit + APP_EXIT_TIMEOUT
+        assert not self.cancelled_notified or self.last_send >= limit + WITHIN
+
+    @invariant()
+    def nothing_was_violated(self):
+        assert not self.violations, self.violations
 
     @invariant()
     def what_the_middleware_ends_ends_well(self):
@@ -464,7 +771,12 @@ class Machine(RuleBasedStateMachine):
             assert farewells == [BYE.replace(b"\n", b"\r\n" if crlf else b"\n")]
             assert self.wire[-1][1] == "farewell"
             assert is_at(sent, "event")
-        elif self.last_taken and not self.ended_by_app and self.farewell is not None:
+        elif (
+            self.last_taken
+            and not self.ended_by_app
+            and self.farewell is not None
+            and "summary" not in [kind for _, kind, _ in self.wire]
+        ):
             assert not is_at(sent, "event"), "the farewell is missing"
 
     @invariant()
@@ -473,7 +785,7 @@ class Machine(RuleBasedStateMachine):
         for _, kind, data in self.wire:
             if kind == "ping":
                 crlf = b"\r\n" in sent
-                assert data == self.ping.payload.replace(b"\n", b"\r\n" if crlf else b"\n")
+                assert data.count(b"\r\n") == (data.count(b"\n") if crlf else 0)
                 assert is_at(sent, self.ping.at), (sent, self.ping)
             elif kind == "app":
                 sent += data
@@ -513,24 +825,32 @@ class Machine(RuleBasedStateMachine):
             return
         try:
             self.sends_go_on()
+            self.let_sends_leave()
             if not self.over:
                 self.app_is_over("return")
+            self.let_sends_leave()
             self.steps.call(settle)
             self.steps.call(self.check_end)
         finally:
+            LOGGER.removeFilter(self.check_log)
             self.steps.close()
+
+    def let_sends_leave(self):
+        if self.resistance:
+            self.steps.sleep(math.ceil(self.resistance))
+            self.steps.call(settle)
 
     async def check_end(self):
         assert self.over
-        assert self.raised is None or type(self.raised) is Boom
+        assert self.raised is self.own_error
+        self.nothing_was_violated()
+        self.the_app_is_cancelled_only_where_it_must_be()
         assert scheduled_streams() == 0
         self.left.set()  # whoever still asks the server's own receive
         await settle()
         assert tasks_left() - self.extra_tasks() == 0
-        kinds = [
-            type(event) for event in self.events if type(event) in (StreamStarted, StreamEnded)
-        ]
-        assert kinds == [StreamStarted, StreamEnded] * self.opened
+        kinds = [type(event) for event in self.events if type(event) is not PingSent]
+        assert kinds == [StreamStarted, StreamEnded] * (self.opened and self.kept)
         self.the_reason_is_the_first_one()
         if self.ended_by_app:
             sent = b"".join(data for _, kind, data in self.wire if kind == "app")
