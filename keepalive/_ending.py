@@ -134,6 +134,7 @@ class Terminator:
     """Until when an app that knows of the disconnect may still send."""
     _late_send_at: float = -inf
     """When the app last called `send` after the end."""
+    _is_draining: bool = False
     _is_shutting_down: bool = False
     _cancel_timer: Cancel = do_nothing
     _cancel_end: Cancel = do_nothing
@@ -143,6 +144,7 @@ class Terminator:
         self.hooks.opened = self._opened
         self.hooks.rejected = self._rejected
         self.hooks.stopped = self._stopped
+        self.hooks.aborted = self._drain
         self.hooks.ended = self._ended
         self.hooks.closed = self.closed
         self.connection.discard = self._discard
@@ -242,6 +244,7 @@ class Terminator:
 
     def _rejected(self) -> None:
         self.state = IDLE
+        self._is_draining = False
         self.connection.state = connections.DIRECT
         self._forget()
 
@@ -256,17 +259,17 @@ class Terminator:
     def _ended(self) -> None:
         if self.state not in (OPEN, ENDING):
             return
-        saw_last_body = self._live.saw_last_body
-        if self.state is ENDING and not saw_last_body:
+        is_complete = self._live.is_complete
+        if self.state is ENDING and not is_complete:
             self.revoke()  # the client has disconnected while the stream was being ended
-        elif saw_last_body or not self._must_exit:
+        elif is_complete or not self._must_exit:
             self._cancel_timers()  # what the app still does is its own affair
 
     @property
     def _must_exit(self) -> bool:
         """Whether somebody waits for the app, though its client has disconnected."""
         reason, stop_signal = self._responder.reason, self._responder.config.stop_signal
-        stopping = reason in _DRAINED or stop_signal.aborted or self._is_shutting_down
+        stopping = self._is_draining or reason in _DRAINED or stop_signal.aborted
         return stopping and self._policy.drain is not None
 
     def closed(self) -> None:
@@ -312,8 +315,9 @@ class Terminator:
 
     def _drain(self) -> None:
         drain, live = self._policy.drain, self._responder.live
-        if drain is None or live is None or live.is_complete:
+        if drain is None or live is None or live.is_complete or self._is_draining:
             return
+        self._is_draining = True
         # A stream that stops alone is not spread; nor is one whose app has asked for its
         # signal, since it may be about to end by itself: it gets all of the time.
         alone = len(live.scheduler) == 0 or self._responder.is_watched

@@ -170,10 +170,10 @@ class LiveStream(BoundaryTracker):
             first = self.started + (policy.interval if at_once else first_ping_at(policy, 0.0))
             self.scheduler.add(self, first)
         await self._send_start(message)
+        await self._after_send()
         if request.inbound is DISCONNECTED:
             self.report_end()
         if request.reason is None:
-            self._ping_state = IDLE
             self._restart_timer()  # the scheduler polls too early, at worst
             if at_once and self._can_ping:
                 await self._send_ping(self.started)
@@ -187,6 +187,7 @@ class LiveStream(BoundaryTracker):
             raise
         finally:
             self._sends -= 1
+        self._ping_state = IDLE  # the first ping is due an interval from now
         self._report_start()
 
     def _report_start(self) -> None:
@@ -231,6 +232,10 @@ class LiveStream(BoundaryTracker):
                 self.end(StopReason.COMPLETED)
         elif self._ping_state is not IDLE:
             await self._send_late_ping(size)
+        if self._request.hooks is not None:
+            await self._after_send()
+
+    async def _after_send(self) -> None:
         hooks = self._request.hooks
         if hooks is not None and hooks.after_send is not None:
             await hooks.after_send()
@@ -413,8 +418,11 @@ class LiveStream(BoundaryTracker):
 
     def check_signals(self) -> None:
         """Stop if a signal was aborted. Called by the scheduler, in the stream's context."""
-        if not self._request.is_alive:
+        request = self._request
+        if not request.is_alive:
             self.stop(StopReason.ABORTED)
+            if request.abort_requested and request.hooks is not None:
+                request.hooks.aborted()
 
     def stop(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Stop the pings. The first reason wins."""
@@ -425,8 +433,6 @@ class LiveStream(BoundaryTracker):
         if self._ping_state is not SENDING:
             self._ping_state = IDLE
         self.scheduler.remove(self)
-        if self._own_signal is not None:
-            self._own_signal.remove_callback(self.abort)
         if not stopped_before and request.hooks is not None:
             request.hooks.stopped()
         request.abort_signal()
@@ -442,6 +448,8 @@ class LiveStream(BoundaryTracker):
         if self.report is not ENDED and request.reason is not None:
             self._report_start()
             self.report = ENDED
+            if self._own_signal is not None:
+                self._own_signal.remove_callback(self.abort)
             event = self._end_event(request.reason)
             self._error = None  # its traceback refers to this stream
             emit(request.config.observer, event)

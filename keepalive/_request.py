@@ -55,6 +55,8 @@ class Hooks:
     """Called when the server has rejected its start."""
     stopped: Callable[[], None] = do_nothing
     """Called when the pings have stopped."""
+    aborted: Callable[[], None] = do_nothing
+    """Called when its own signal, or the app, has aborted it; perhaps after a stop."""
     after_send: Callable[[], Awaitable[None]] | None = None
     """Called after each message of the app, while it is set."""
     ended: Callable[[], None] = do_nothing

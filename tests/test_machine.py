@@ -192,6 +192,8 @@ class Machine(RuleBasedStateMachine):
         max_lifetime=st.sampled_from([None, None, 30.5]),
         send_timeout=st.sampled_from([None, 4.75]),
         farewell=st.booleans(),
+        listens=st.booleans(),
+        goes_on=st.sampled_from([None, 0.25, 0.75, 0.75, 1.5]),
         start_blocks=st.booleans(),
         resistance=st.sampled_from([0, 0, 0.5, 3]),
         callables=st.sampled_from(["none", "return", *ERRORS]),
@@ -210,6 +212,8 @@ class Machine(RuleBasedStateMachine):
         max_lifetime,
         send_timeout,
         farewell,
+        listens,
+        goes_on,
         start_blocks,
         resistance,
         callables,
@@ -227,6 +231,7 @@ class Machine(RuleBasedStateMachine):
             resistance,
             callables,
         )
+        self.listens, self.goes_on = listens, goes_on
         self.raise_again, self.when_cancelled = raise_again, when_cancelled
         self.time = 0
         self.wire = []  # (time, "app" | "ping", bytes)
@@ -253,6 +258,7 @@ class Machine(RuleBasedStateMachine):
         self.last_send = -math.inf  # of the app
         self.cancelled_at = None  # the app
         self.write_failed = self.last_called = False
+        self.only_one = False  # of the sends is to go on
         self.sends_beside = 0
         self.given_up_at = math.inf  # a send that took too long
         self.ended_at = math.inf  # the last body was the middleware's
@@ -349,6 +355,8 @@ class Machine(RuleBasedStateMachine):
         self.app_receive, self.app_send = receive, send
         signal = stream(scope).signal
         signal.add_callback(lambda: self.on_stop(signal.reason))
+        if self.listens:
+            self.spawn(self.listen)
 
     async def obey(self, *commands):
         """Do what the rules say."""
@@ -463,6 +471,8 @@ class Machine(RuleBasedStateMachine):
         """Wait until the server has completed the sends before, and this one."""
         async with self.lock:
             await self.gate.wait()
+            if self.only_one:
+                self.only_one, self.gate = False, anyio.Event()
 
     async def take(self, message):
         if message["type"] == "http.response.start":
@@ -559,34 +569,36 @@ class Machine(RuleBasedStateMachine):
         self.steps.call(self.command, body(data.encode(), more=False))
 
     @precondition(lambda self: self.start_returned and not self.ending and not self.over)
-    @rule(data=st.sampled_from(CHUNKS), data_beside=st.sampled_from(CHUNKS))
-    def app_sends_from_two_tasks(self, data, data_beside):
+    @rule(
+        data=st.sampled_from(CHUNKS),
+        data_beside=st.sampled_from(CHUNKS),
+        ends=st.sampled_from([False, False, True]),
+    )
+    def app_sends_from_two_tasks(self, data, data_beside, ends):
         async def beside():
-            self.sends_beside += 1
-            try:
-                with suppress(OSError):
-                    await self.pass_on(body(data_beside.encode()) | {"app": True})
-            finally:
-                self.sends_beside -= 1
+            await self.send_beside(body(data_beside.encode()))
 
         async def both():
             self.spawn(beside)
-            await self.command(body(data.encode()))
+            if ends:
+                await settle()  # the last body must be the last one
+            await self.command(body(data.encode(), more=not ends))
 
         self.steps.call(both)
+        self.ending |= ends
+
+    async def send_beside(self, message):
+        self.sends_beside += 1
+        try:
+            with suppress(OSError):
+                await self.pass_on(message | {"app": True})
+        finally:
+            self.sends_beside -= 1
 
     @rule(seconds=st.sampled_from([math.inf, math.inf, 0, 0.5, 2]))
     def app_asks(self, seconds):
         async def ask():
-            self.asks += 1
-            self.ask_scope = anyio.move_on_after(seconds)
-            try:
-                with self.ask_scope:
-                    self.got(await self.app_receive())
-                    return
-                self.polled = True
-            finally:
-                self.asks -= 1
+            await self.ask(seconds)
 
         async def begin():
             if not self.asks:
@@ -594,6 +606,26 @@ class Machine(RuleBasedStateMachine):
             await settle()
 
         self.steps.call(begin)
+
+    async def ask(self, seconds):
+        self.asks += 1
+        self.ask_scope = anyio.move_on_after(seconds)
+        try:
+            with self.ask_scope:
+                self.got(await self.app_receive())
+                return
+            self.polled = True
+        finally:
+            self.asks -= 1
+
+    async def listen(self):
+        """Receive until the client has disconnected, and perhaps send something after that."""
+        while not (self.notified or self.polled):
+            await self.ask(math.inf)
+        if self.goes_on is not None and self.notified:
+            await anyio.sleep(self.goes_on)
+            if self.start_returned and not (self.ending or self.over):
+                await self.send_beside(body(b"y"))
 
     def got(self, message):
         self.received.append(message)
@@ -678,6 +710,16 @@ class Machine(RuleBasedStateMachine):
         self.blocked_since = None
         self.steps.call(release)
 
+    @precondition(lambda self: self.blocked_since is not None and self.sends)
+    @rule()
+    def one_send_goes_on(self):
+        async def release():
+            self.only_one = True
+            self.gate.set()
+            await settle()
+
+        self.steps.call(release)
+
     @rule(error=st.sampled_from([ValueError, OSError]))
     def next_ping_fails(self, error):
         self.ping_error = error()
@@ -734,7 +776,7 @@ class Machine(RuleBasedStateMachine):
             limits.append(self.given_up_at)
             limits += [since + self.send_timeout for _, since in self.sends.values()]
         limit = min(limits)
-        if now >= limit:
+        if now >= limit + self.resistance:  # until then the client may still leave first
             self.earliest_limit = limit
         exit_at = limit + APP_EXIT_TIMEOUT + self.resistance
         left_alone = self.notified and self.last_send < min(self.ended_at + WITHIN, exit_at)
@@ -826,10 +868,15 @@ class Machine(RuleBasedStateMachine):
         try:
             self.sends_go_on()
             self.let_sends_leave()
+            if self.has_been_ended and not self.over:
+                self.time_passes(3)
             if not self.over:
                 self.app_is_over("return")
             self.let_sends_leave()
             self.steps.call(settle)
+            self.steps.call(self.check_call_is_over)
+            if self.listens:
+                self.steps.sleep(2)
             self.steps.call(self.check_end)
         finally:
             LOGGER.removeFilter(self.check_log)
@@ -840,14 +887,16 @@ class Machine(RuleBasedStateMachine):
             self.steps.sleep(math.ceil(self.resistance))
             self.steps.call(settle)
 
-    async def check_end(self):
+    async def check_call_is_over(self):
         assert self.over
-        assert self.raised is self.own_error
-        self.nothing_was_violated()
-        self.the_app_is_cancelled_only_where_it_must_be()
         assert scheduled_streams() == 0
         self.left.set()  # whoever still asks the server's own receive
         await settle()
+
+    async def check_end(self):
+        assert self.raised is self.own_error
+        self.nothing_was_violated()
+        self.the_app_is_cancelled_only_where_it_must_be()
         assert tasks_left() - self.extra_tasks() == 0
         kinds = [type(event) for event in self.events if type(event) is not PingSent]
         assert kinds == [StreamStarted, StreamEnded] * (self.opened and self.kept)
