@@ -114,7 +114,7 @@ class AbortSignal:
 class WeakCallback:
     """A callback that calls a method, and is removed when the method's object is deleted.
 
-    Two callbacks for the same method and signal are equal.
+    Two callbacks for the same method are equal.
     """
 
     __slots__ = ("_hash", "_method")

@@ -3,8 +3,7 @@
 A ping may be inserted only at a boundary, or it would become part of the app's own event. The
 position is determined from the bytes that were handed to the server, however they are split
 into messages. Nothing is parsed or kept but the last three bytes: they are enough to tell a
-line's end from an event's. Two are not, since CR LF is one line ending and LF after it a
-blank line, but a lone CR may yet become either.
+line's end from an event's. Two are not: CR LF is a blank line only after another line ending.
 
 The app's bytes are never changed, with one exception: a BOM is omitted if a ping was sent
 before it (`BomFilter`).

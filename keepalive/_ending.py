@@ -23,7 +23,7 @@ What moves them
     the app's own last body comes first, nothing is left to do: the state is OPEN again,
     without a deadline. `revoke` leads to REVOKED: after the last body, whether or not it could
     be sent; when the client disconnects while its stream is being ended; after a send timeout.
-    `closed` leads to IDLE and cancels everything.
+    `closed` leads to IDLE, unless the state is REVOKED, and cancels the timers.
 
 What the app sees (`AppState`)
     The same as on a real server when the client disconnects (facts measured on uvicorn,
@@ -37,7 +37,8 @@ A disconnect, and an app that returns
     After a disconnect nothing more may be sent (a send to an HTTP/2 client that is gone blocks
     forever on hypercorn), and what the app still does is its own affair: the middleware never
     cancels an app because its client disconnected. It does so only after a shutdown or an
-    abort with `drain`, since somebody waits for the app then.
+    abort with `drain`, since somebody waits for the app then, or if the client disconnects
+    while the stream is being ended anyway.
 """
 
 from collections.abc import Awaitable, Callable

@@ -37,7 +37,7 @@ def current_loop() -> "Loop":
 
 
 def cancellable(timeout: float | None = None) -> "CancellableBlock":
-    """Return a context manager whose `cancel` cancels the code in it, once.
+    """Return a context manager whose `cancel` cancels the code in it; on asyncio once.
 
     The code after the block runs on as usual; `cancelled_caught` tells whether the block was
     cancelled. `cancel` is to be called in the loop's thread.

@@ -2,8 +2,8 @@
 
 Some servers exit as soon as all responses are complete, without waiting for the apps
 (docs/servers.md: hypercorn and daphne); whatever an app still has to clean up would be lost.
-`lifespan.shutdown` is therefore forwarded to the app only when the streams that are being
-drained have ended.
+`lifespan.shutdown` is therefore forwarded to the app only when the calls whose streams are
+being drained are over.
 """
 
 import weakref

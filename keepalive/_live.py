@@ -286,7 +286,7 @@ class LiveStream(BoundaryTracker):
         sending = self._sends or self._ping_state is SENDING
         return self.saw_last_body and not sending
 
-    # Pings. The scheduler uses the first five.
+    # Pings. The scheduler uses the public members, and `check_signals`.
 
     @property
     def slack(self) -> float:

@@ -36,7 +36,8 @@ class KeepaliveMiddleware:
     """Keeps the streaming responses of an ASGI app alive while the app is silent.
 
     Pure ASGI: the app runs in the caller's own task and context, and its bytes and exceptions
-    are passed on unchanged. So are responses that are not streams, websockets and lifespan.
+    are passed on unchanged (but for a BOM after a ping, and errors that come of a stream that
+    the middleware has ended). So are responses that are not streams, websockets and lifespan.
     Add it inside a compressing middleware, not around it.
 
     Args:

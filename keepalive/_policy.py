@@ -104,8 +104,8 @@ class Policy:
         start_after: Seconds, from the request, that the app may take to start its response.
             Then the middleware starts it, with status 200, `start_as` and a ping; the app's
             own status and headers can no longer be sent. Default `None`: only the app starts
-            its response. HEAD, OPTIONS, conditional, range and `Expect` requests never
-            qualify.
+            its response. HEAD and OPTIONS requests never qualify, nor do those with
+            `If-None-Match`, `If-Modified-Since`, `Range` or `Expect`.
         start_as: The media type of a response started by the middleware:
             `"text/event-stream"`, a type in `formats`, or `"application/json"`, whose ping is
             `Ping.space()`. Default `None`: `text/event-stream`, and only for requests whose

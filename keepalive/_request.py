@@ -1,9 +1,9 @@
 """One request: what its client sends, and what is known of it so far.
 
-`Request` is the only reader of the server's `receive`, since servers differ in what a second
-reader gets: hypercorn, daphne and older releases of granian report a disconnect once, to one
-waiter; uvicorn gives a second waiter empty duplicates of a request message. The app and the
-stream read through it, and both see every message.
+Except for HEAD and excluded paths, `Request` is the only reader of the server's `receive`,
+since servers differ in what a second one gets: hypercorn, daphne and older releases of granian
+report a disconnect once, to one waiter; uvicorn gives a second waiter empty duplicates of a
+request message. The app and the stream read through it, and both see every message.
 
 The app's `receive` awaits nothing before the server's own: Starlette's
 `request.is_disconnected()` calls it in a cancelled scope and would never see a disconnect.
@@ -35,7 +35,7 @@ Three: an empty GET has one message, a small POST on hypercorn and granian two.
 Inbound: TypeAlias = Literal["open", "uploading", "disconnected"]
 
 OPEN: Final = "open"
-"""No more of the request's body is known to come; what comes next is the disconnect."""
+"""No more of the request's body is known to come. The initial state."""
 UPLOADING: Final = "uploading"
 """More of the request's body is to come. The app alone decides when it is read."""
 DISCONNECTED: Final = "disconnected"

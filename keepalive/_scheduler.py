@@ -33,9 +33,10 @@ Batches
     This bounds how long any of it blocks the loop.
 
 Threads
-    Everything belongs to the event loop's thread, except `notify`, which may be called from
-    any thread and from a signal handler: it appends to a deque, which is atomic, and wakes the
-    loop. It takes no lock, because a signal handler may have interrupted the owner of one.
+    Everything belongs to the event loop's thread, except `notify` and `notify_all`, which may
+    be called from any thread and from a signal handler: they wake the loop, after `notify` has
+    appended to a deque, which is atomic. They take no lock, because a signal handler may have
+    interrupted the owner of one.
 """
 
 import math

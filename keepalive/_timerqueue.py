@@ -1,10 +1,11 @@
 """Deadlines of any number of entries, in order.
 
-Entries that are due within one slack of each other share a bucket, so that one timer serves
-them all. A heap orders the buckets; with a slack of 2 % of the interval there are some fifty
-of them per interval, however many streams there are. Within a bucket the entries are linked to
-each other: no object is created for an entry, and none has to be searched for. This is what
-makes rescheduling cheap, which happens once per ping and stream.
+Time is divided into slots as long as the slack. Entries that are due in the same slot share a
+bucket, so that one timer serves them all. A heap orders the buckets; with a slack of 2 % of
+the interval there are some fifty of them per interval, however many streams there are. Within
+a bucket the entries are linked to each other: no object is created for an entry, and none has
+to be searched for. This is what makes rescheduling cheap, which happens once per ping and
+stream.
 """
 
 import heapq
@@ -39,7 +40,7 @@ class Bucket:
     __slots__ = ("_next", "_prev", "key", "when")
 
     when: float
-    """When its first entry is due."""
+    """When its first entry is due, or was before that was removed."""
 
     def __init__(self, key: Key) -> None:
         self.key = key

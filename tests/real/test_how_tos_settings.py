@@ -58,7 +58,7 @@ def policy_for():
             (name.lower(), text) for name, text in headers.items() if isinstance(text, str)
         ]
         scope = {"headers": [(name.encode(), text.encode()) for name, text in words]}
-        return names["policy_for"](scope).ping.payload
+        return names["options_for"](scope)["ping"].payload
 
     return choose
 
