@@ -8,7 +8,8 @@ Source: WHATWG DOM, section 3.2, "Interface AbortSignal".
 
 import weakref
 from collections.abc import Callable
-from typing import TypeAlias, final
+from functools import partial
+from typing import Any, TypeAlias, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -114,25 +115,35 @@ class AbortSignal:
 class WeakCallback:
     """A callback that calls a method, and is removed when the method's object is deleted.
 
-    Two callbacks for the same method are equal.
+    Two callbacks for the same method are equal, and equal to the key that stands for it.
     """
 
-    __slots__ = ("_hash", "_method")
+    __slots__ = ("_function", "_key", "_owner")
 
     def __init__(self, signal: AbortSignal, method: Callback) -> None:
-        self._method = weakref.WeakMethod(method, lambda _: signal.remove_callback(self))
-        self._hash = hash(self._method)  # a reference to a deleted object has none
+        owner: object = method.__self__  # type: ignore[attr-defined]
+        self._function: Callable[[Any], object] = method.__func__  # type: ignore[attr-defined]
+        self._key = (id(owner), self._function)
+        # The reference refers to the key and not to this object: that would be a cycle.
+        forget = partial(_forget, weakref.ref(signal), self._key)
+        self._owner = weakref.ref(owner, forget)
 
     def __call__(self) -> None:
-        method = self._method()
-        if method is not None:
-            method()
+        owner = self._owner()
+        if owner is not None:
+            self._function(owner)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, WeakCallback) and self._method == other._method
+        return self._key == (other._key if isinstance(other, WeakCallback) else other)
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._key)
+
+
+def _forget(reference: weakref.ref[AbortSignal], key: Any, _: object) -> None:
+    signal = reference()
+    if signal is not None:
+        signal.remove_callback(key)
 
 
 @final

@@ -91,9 +91,12 @@ class RevocableConnection:
         try:
             with call:
                 await self._send(message)
+        except Exception:
+            if not call.cancel_called:  # else it is the server's reaction to the cancellation
+                raise
         finally:
             self._calls.remove(call)
-        if call.cancelled_caught:
+        if call.cancel_called:
             if self.state is OPEN:
                 self.on_send_timeout()
             await self.discard()
@@ -106,6 +109,9 @@ class RevocableConnection:
             try:
                 with call:
                     return await self._receive()
+            except Exception:
+                if not call.cancel_called:
+                    raise
             finally:
                 self._calls.remove(call)
         return {"type": DISCONNECT}

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from ._abort import AbortSignal
 from ._ending import REVOKED, Terminator
@@ -150,6 +151,7 @@ class EarlyStart:
     async def _start(self) -> None:
         headers = [(b"content-type", self._plan.media_type.encode())]
         start = {"type": START, "status": 200, "headers": headers}
+        await checkpoint()  # a task of trio runs to its first one, even if it was cancelled
         try:
             await self._responder.open(start, self._plan)
         except Exception as error:  # the app gets its own error from its own start
@@ -291,13 +293,14 @@ class EarlyStart:
             if self._state is STARTING:
                 await self._start_done.wait()
             live = self._responder.live
-            if self._state not in (STARTED, BUFFERING) or live is None or live.report is ENDED:
+            if self._state not in (STARTED, BUFFERING) or live is None:
+                return
+            if live.report is ENDED or live.saw_last_body:
                 return
             if error is not None:
                 live.stop(StopReason.APP_FAILED, error)
             elif self._state is STARTED:
-                path = self._responder.scope["path"]
-                LOGGER.warning("an app has not answered", extra={"path": path})
+                LOGGER.warning("an app has not answered", extra={"path": live.path})
             with suppress(Exception):  # the server reports the app's own error
                 await self._send_summary()
 

@@ -33,7 +33,7 @@ What the app sees (`AppState`)
     frameworks would then skip background tasks, and close generators in other tasks. An app
     that does not listen would never notice, so it gets an `OSError`, as ASGI 2.4 specifies.
 
-A disconnect, and an app that returns
+After a disconnect
     After a disconnect nothing more may be sent (a send to an HTTP/2 client that is gone blocks
     forever on hypercorn), and what the app still does is its own affair: the middleware never
     cancels an app because its client disconnected. It does so only after a shutdown or an
@@ -212,7 +212,9 @@ class Terminator:
         if (live := self._responder.live) is not None:
             self._late_send_at = live.scheduler.time()
             if self._late_send_at >= self._exit_at:
-                self._cancel_app()
+                # Not now: this is the app's own task, which may end without another await, and
+                # its cancellation would then reach whatever called it.
+                live.scheduler.loop.call_soon(self._cancel_app)
 
     @property
     def _is_listening(self) -> bool:
@@ -222,9 +224,9 @@ class Terminator:
     def _discard_function(self) -> Callable[[], Awaitable[None]]:
         """A function that does not refer to this object, for sends that outlive the call."""
         if self._is_listening:
-            # One turn of the event loop, so that a busy app does not block it. Shielded, so
-            # that the app's own cancellation does not strike in a send, where it never does
-            # on a server that discards.
+            # One turn of the event loop, so that a busy app does not block it. Shielded from
+            # the app's cancel scopes, so that their cancellation does not strike in a send,
+            # where it never does on a server that discards.
             return cancel_shielded_checkpoint
         reason = self._responder.reason or StopReason.COMPLETED
         return partial(_raise_disconnected, reason)
@@ -246,6 +248,7 @@ class Terminator:
     def _rejected(self) -> None:
         self.state = IDLE
         self._is_draining = False
+        self.hooks.after_send = None
         self.connection.state = connections.DIRECT
         self._forget()
 

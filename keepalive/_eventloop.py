@@ -39,8 +39,8 @@ def current_loop() -> "Loop":
 def cancellable(timeout: float | None = None) -> "CancellableBlock":
     """Return a context manager whose `cancel` cancels the code in it; on asyncio once.
 
-    The code after the block runs on as usual; `cancelled_caught` tells whether the block was
-    cancelled. `cancel` is to be called in the loop's thread.
+    The code after the block runs on as usual; `cancel_called` tells whether the block was
+    cancelled. `cancel` is to be called in the loop's thread, and not by the task itself.
 
     Args:
         timeout: Seconds after which the block is cancelled; `None`: never.
@@ -129,23 +129,24 @@ class _Block:
     loop.
     """
 
-    __slots__ = ("_before", "_requested", "_task", "_timeout", "_timer", "cancelled_caught")
+    __slots__ = ("_before", "_task", "_timeout", "_timer", "cancel_called")
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None  # while the block runs
-        self._requested = self.cancelled_caught = False
+        self.cancel_called = False
 
     def __enter__(self) -> None:
         self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._before = task.cancelling()
         if self._timeout is not None:
-            self._timer = task.get_loop().call_later(self._timeout, self.cancel)
+            loop = asyncio.get_running_loop()  # granian's own kind of task has no `get_loop`
+            self._timer = loop.call_later(self._timeout, self.cancel)
 
     def cancel(self) -> None:
-        if self._task is not None and not self._requested:
-            self._requested = True
+        if self._task is not None and not self.cancel_called:
+            self.cancel_called = True
             self._task.cancel("the stream has been ended")
 
     def __exit__(
@@ -154,13 +155,11 @@ class _Block:
         if self._timer is not None:
             self._timer.cancel()
         task, self._task = self._task, None
-        if task is None or not self._requested:
+        if task is None or not self.cancel_called:
             return False
         # Others may have cancelled the task as well.
         only_by_this = task.uncancel() <= self._before
-        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
-        self.cancelled_caught = only_by_this and cancelled
-        return self.cancelled_caught
+        return only_by_this and kind is not None and issubclass(kind, asyncio.CancelledError)
 
 
 class TrioLoop:

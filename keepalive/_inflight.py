@@ -62,11 +62,14 @@ class InFlight:
 
         If requests of its event loop are in flight, they are shut down and waited for first.
         """
+        delayed: list[Message] = []  # not to be lost if the wait is cancelled
 
         async def delayed_receive() -> Message:
-            message = await receive()
+            message = delayed[0] if delayed else await receive()
             if message["type"] == LIFESPAN_SHUTDOWN:
+                delayed[:] = [message]
                 await self.shut_down()
+                delayed.clear()
             return message
 
         return delayed_receive

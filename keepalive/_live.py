@@ -245,7 +245,7 @@ class LiveStream(BoundaryTracker):
             self.mark_unknown()  # the server may have written some of it
         if not isinstance(error, Exception):
             return
-        if is_last_body(message):
+        if is_last_body(message) and self.report is not ENDED:
             self.saw_last_body = False  # the server has rejected it
         if isinstance(error, OSError):
             self.end(StopReason.DISCONNECTED, error)

@@ -53,10 +53,15 @@ class Responder(Request):
         self.route = route
         self.state = UNDECIDED
         self.live = None
-        # Of a middleware around this one.
-        self._outer: Responder | None = scope.get(SCOPE_KEY)
-        if self._outer is not None and self._outer.config.in_flight is config.in_flight:
-            self._outer = self._outer._outer  # another call with the same scope, at this time
+        outer: Responder | None = scope.get(SCOPE_KEY)
+        if (
+            outer is not None
+            and outer.scope is scope
+            and outer.config.in_flight is config.in_flight
+        ):
+            # Another call of this middleware with the same scope, at the same time.
+            outer = outer._outer
+        self._outer = outer  # of a middleware around this one
         scope[SCOPE_KEY] = self
 
     def __deepcopy__(self, _: object) -> "Responder":

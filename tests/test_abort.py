@@ -225,3 +225,15 @@ def test_a_weak_callback_calls_its_method():
     controller.signal.add_callback(WeakCallback(controller.signal, owner.call))
     controller.abort()
     assert calls == [owner]
+
+
+def test_a_weak_callback_may_outlive_its_signal():
+    controller, calls = AbortController(), []
+    owner = Owner(calls)
+    callback = WeakCallback(controller.signal, owner.call)
+    del controller
+    gc.collect()
+    del owner
+    gc.collect()
+    callback()
+    assert calls == []

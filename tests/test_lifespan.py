@@ -328,3 +328,27 @@ def test_requests_that_come_during_the_wait_are_waited_for(backend):
         return anyio.current_time() - began, len(in_flight)
 
     assert run(backend, main) == (2, 0)
+
+
+def test_a_shutdown_is_not_lost_if_the_wait_for_streams_is_cancelled(backend):
+    async def main():
+        lifespan, world = Lifespan(), World()
+
+        async def app(scope, receive, send):
+            if scope["type"] != "lifespan":
+                await send(start())
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+            while "lifespan.shutdown" not in lifespan.received:
+                with anyio.move_on_after(1):
+                    lifespan.received.append((await receive())["type"])
+            lifespan.received.append(lifespan.world.now())
+
+        middleware = KeepaliveMiddleware(app, drain=5)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(middleware, http(), world.receive, world.send)
+            await middleware({"type": "lifespan"}, lifespan.receive, None)
+        return lifespan.received[-1]
+
+    assert 20 <= run(backend, main) <= 27

@@ -144,8 +144,8 @@ def blocks_kept_for_an_event(middleware):
 def test_a_response_that_is_no_stream():
     one = for_a_plain_response(KeepaliveMiddleware)
     assert one["calls"] <= 9
-    # 8 more than before: a call takes only its own entry out of a scope that others share.
-    assert one["instructions"] <= 338
+    # 10 more than before: a call takes only its own entry out of a scope that others share.
+    assert one["instructions"] <= 340
 
 
 @of_counted_interpreters
