@@ -170,9 +170,9 @@ class LiveStream(BoundaryTracker):
             first = self.started + (policy.interval if at_once else first_ping_at(policy, 0.0))
             self.scheduler.add(self, first)
         await self._send_start(message)
-        await self._after_send()
         if request.inbound is DISCONNECTED:
             self.report_end()
+        await self._after_send()
         if request.reason is None:
             self._restart_timer()  # the scheduler polls too early, at worst
             if at_once and self._can_ping:
@@ -317,7 +317,9 @@ class LiveStream(BoundaryTracker):
         return ping, next_poll(policy, due, now)
 
     def _ensure_listening(self) -> bool:
-        return self._request.ensure_listening(self.scheduler.loop, self.context)
+        # A copy, since a ping runs in that context, which a task of trio can't enter then.
+        context = self.context.copy()
+        return self._request.ensure_listening(self.scheduler.loop, context)
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""

@@ -43,6 +43,8 @@ class Responder(Request):
     __slots__ = ("_outer", "live", "route", "state")
 
     state: ResponseState
+    _outer: "Responder | None"
+    """The responder of a middleware around this one."""
     live: LiveStream | None
     """The open stream, in the state `LIVE`."""
 
@@ -61,7 +63,7 @@ class Responder(Request):
         ):
             # Another call of this middleware with the same scope, at the same time.
             outer = outer._outer
-        self._outer = outer  # of a middleware around this one
+        self._outer = outer
         scope[SCOPE_KEY] = self
 
     def __deepcopy__(self, _: object) -> "Responder":
