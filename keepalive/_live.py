@@ -165,17 +165,17 @@ class LiveStream(BoundaryTracker):
         if self._own_signal is not None:
             self._own_signal.add_callback(self.abort)
         self.check_signals()
-        at_once = first_ping_at(policy, 0.0) <= 0
+        delay = first_ping_at(policy, 0.0)  # 0: sent here, at once
         if request.reason is None:
-            first = self.started + (policy.interval if at_once else first_ping_at(policy, 0.0))
-            self.scheduler.add(self, first)
+            self.scheduler.add(self, self.started + (delay or policy.interval))
         await self._send_start(message)
         if request.inbound is DISCONNECTED:
             self.report_end()
         await self._after_send()
         if request.reason is None:
-            self._restart_timer()  # the scheduler polls too early, at worst
-            if at_once and self._can_ping:
+            self._restart_timer()
+            self.scheduler.reschedule(self, self.started + (delay or policy.interval))
+            if not delay and self._can_ping:
                 await self._send_ping(self.started)
 
     async def _send_start(self, message: Message) -> None:

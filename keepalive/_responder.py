@@ -1,6 +1,7 @@
 """Decides whether a response is kept alive; until then it only passes messages on."""
 
 from collections.abc import Awaitable, Iterator
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
@@ -157,8 +158,7 @@ class Responder(Request):
             if self.reason is not None:
                 controller.abort(self.reason)
             elif self._outer is not None:
-                outer = self._outer.signal
-                outer.add_callback(lambda: controller.abort(outer.reason))
+                self._outer.signal.add_callback(partial(_follow, self._outer, controller))
         return self._controller.signal
 
     def abort(self) -> None:
@@ -204,3 +204,9 @@ class Responder(Request):
             self.abort_signal()
         elif self.reason is None:
             self.reason = reason
+
+
+def _follow(outer: Responder, controller: AbortController) -> None:
+    """Abort an inner responder's signal, if an outer one keeps the response alive."""
+    if outer.keeper.state is LIVE:
+        controller.abort(outer.signal.reason)

@@ -155,6 +155,11 @@ class PingScheduler:
         subscription.streams += 1
         self._set_timer()
 
+    def reschedule(self, stream: Stream, when: float) -> None:
+        """Poll a registered stream at another time."""
+        self._queue.schedule(stream, when, stream.slack)
+        self._set_timer()
+
     def remove(self, stream: Stream) -> None:
         """Unregister a stream. An unknown one is ignored."""
         if self._queue.cancel(stream):

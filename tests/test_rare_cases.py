@@ -1,6 +1,7 @@
 """What the state machines and reviewers have found: minimal examples."""
 
 import asyncio
+import contextvars
 
 import anyio
 import pytest
@@ -14,7 +15,10 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
+    stream,
 )
+
+VALUE = contextvars.ContextVar("value")
 
 
 def test_an_end_comes_as_soon_as_a_start_that_blocked_has_been_sent(backend, log):
@@ -201,3 +205,80 @@ def test_a_cancellation_does_not_outlive_the_call_of_an_app_that_blocked_the_loo
 
     aborted("asyncio", log, [(1, block_the_loop)], wrap=wrap)
     assert [what for _, what in log] == ["not cancelled"]
+
+
+def test_the_first_ping_is_in_time_after_a_start_that_blocked(backend):
+    def prepare(world):
+        world.slow = lambda message: 4 if message["type"].endswith("start") else 0
+
+    world = play(backend, [(30, END)], prepare=prepare, first=3)
+    assert world.timeline == [(4, START), (7, PING), (22, PING), (30, END)]
+
+
+def test_nothing_is_sent_after_a_start_that_blocked_to_who_has_left(backend, log):
+    """The app has been notified of that before, and the owner has shut down."""
+    made = []
+
+    def prepare(world):
+        log.prepare(world)
+        world.leave_at = 1
+        world.slow = lambda message: 0.25 if message["type"].endswith("start") else 0
+
+    def wrap(app, **options):
+        made.append(KeepaliveMiddleware(app, **options))
+        return made[0]
+
+    steps = [(0, log.listen), (3, start()), (9, log.listen)]
+    at = [(2, lambda: made[0].shutdown())]
+    world = play(backend, steps, head=None, wrap=wrap, at=at, drain=0, prepare=prepare)
+    assert world.timeline == [(3.25, START)]
+
+
+def test_a_failed_ping_whose_stream_nobody_reads(backend, caplog):
+    """The app's receive was the only reader, and has been cancelled while the ping blocks."""
+    VALUE.set("a context that is not empty")
+
+    def prepare(world):
+        world.slow = lambda message: 3 if message.get("body") == PING else 0
+        world.failing = lambda message: ValueError() if message.get("body") == PING else None
+
+    async def ask(scope, receive, send):
+        await receive()
+        with anyio.move_on_after(15):
+            await receive()
+
+    world = play(backend, [(1, ask), (30, END)], prepare=prepare)
+    assert world.ended.reason is StopReason.WRITE_FAILED
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.parametrize("around", [0, 1])
+def test_the_signal_has_the_reason_that_is_reported(backend, log, around):
+    """Some servers report a disconnect before their send of the last body returns."""
+
+    def wrap(app, **options):
+        made = KeepaliveMiddleware(app, **options)
+        for _ in range(around):
+            made = KeepaliveMiddleware(made)
+
+        async def call(scope, receive, send):
+            async def send_and_report(message):
+                if message.get("more_body") is False:
+                    log.world.leave_at = 0
+                    log.world._done.set()
+                    for _ in range(4):
+                        await anyio.lowlevel.checkpoint()
+                await send(message)
+
+            await made(scope, receive, send_and_report)
+
+        return call
+
+    async def ask(scope, receive, send):
+        signal = stream(scope).signal
+        signal.add_callback(lambda: log.append(signal.reason))
+
+    steps = [(1, ask), (20, body(more=False))]
+    world = play(backend, steps, wrap=wrap, prepare=log.prepare)
+    assert world.ended.reason is StopReason.COMPLETED
+    assert log == [StopReason.COMPLETED]
