@@ -121,10 +121,10 @@ def run(machine, examples, steps):
 @pytest.mark.timeout(300)
 @patch("random.uniform", lambda _, most: most)
 def test_on_asyncio():
-    run(EarlyMachine, 100, 30)
+    run(EarlyMachine, 200, 30)
 
 
 @pytest.mark.timeout(300)
 @patch("random.uniform", lambda _, most: most)
 def test_on_trio():
-    run(EarlyTrioMachine, 40, 25)
+    run(EarlyTrioMachine, 80, 25)

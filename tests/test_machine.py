@@ -133,7 +133,15 @@ class AsyncioSteps:
         self._loop = VirtualLoop()
 
     def call(self, function, *args):
-        return self._loop.run_until_complete(function(*args))
+        return self._loop.run_until_complete(self._step(function, *args))
+
+    async def _step(self, function, *args):
+        result = await function(*args)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+            if not self._loop._ready:  # until nothing goes on
+                break
+        return result
 
     def sleep(self, delay):
         self.call(anyio.sleep, delay)
@@ -160,7 +168,12 @@ class TrioSteps:
         await self._over.wait()
 
     def call(self, function, *args):
-        return trio.from_thread.run(function, *args, trio_token=self._token)
+        async def step():
+            result = await function(*args)
+            await trio.testing.wait_all_tasks_blocked()  # nothing goes on beside the steps
+            return result
+
+        return trio.from_thread.run(step, trio_token=self._token)
 
     def sleep(self, delay):
         async def jump():
@@ -257,6 +270,7 @@ class Machine(RuleBasedStateMachine):
         self.notified = self.polled = False  # the app: see `is_listening`
         self.last_send = -math.inf  # of the app
         self.cancelled_at = None  # the app
+        self.notified_at = math.inf
         self.write_failed = self.last_called = False
         self.only_one = False  # of the sends is to go on
         self.sends_beside = 0
@@ -331,6 +345,7 @@ class Machine(RuleBasedStateMachine):
             self.gate.set()
         self.commands, self.inlet = [], anyio.Event()
         self.loop, self.lock = current_loop(), anyio.Lock()
+        self.cancelled_class = anyio.get_cancelled_exc_class()
         self.reads = self.asks = 0
         # Tasks of the steps, not of a task group: a group can't span two steps' calls.
         self.spawn(self.serve)
@@ -375,8 +390,8 @@ class Machine(RuleBasedStateMachine):
                 await self.pass_on(command)
         except OSError as error:
             self.raise_again(error)
-        except anyio.get_cancelled_exc_class():
-            self.cancelled_at, self.cancelled_notified = self.now(), self.notified
+        except self.cancelled_class:
+            self.cancelled_at = self.now()
             if self.when_cancelled is None:
                 raise
             self.fail(self.when_cancelled)
@@ -422,9 +437,6 @@ class Machine(RuleBasedStateMachine):
         elif reason is StopReason.WRITE_FAILED:  # unless the client turns out to have left
             self.expect(self.write_failed, "no write has failed")
             self.note(reason)
-        elif reason is StopReason.DISCONNECTED and self.last_handed:
-            self.expect(self.left_by_client, "nobody has left")
-            self.note(reason)
         self.raise_if_asked("callback")
 
     def now(self):
@@ -451,16 +463,9 @@ class Machine(RuleBasedStateMachine):
         key, of_the_app = object(), "app" in message
         alone = not self.sends or (of_the_app and all(app for app, _ in self.sends.values()))
         self.expect(alone, "a send of the middleware's own beside another")
-        self.sends[key] = of_the_app, (since := self.now())
+        self.sends[key] = of_the_app, self.now()
         try:
             await self.take(message)
-        except anyio.get_cancelled_exc_class():
-            now = self.now()
-            if self.send_timeout is not None and now >= since + self.send_timeout:
-                self.given_up_at = min(self.given_up_at, since + self.send_timeout)
-            with anyio.CancelScope(shield=True):
-                await anyio.sleep(self.resistance)
-            raise
         finally:
             del self.sends[key]
 
@@ -469,10 +474,31 @@ class Machine(RuleBasedStateMachine):
 
     async def pass_gate(self):
         """Wait until the server has completed the sends before, and this one."""
-        async with self.lock:
+        since = self.now()
+        try:
+            async with self.lock:
+                await self.wait_at_gate(since)
+        except self.cancelled_class:
+            self.note_given_up(since)
+            raise
+
+    async def wait_at_gate(self, since):
+        try:
             await self.gate.wait()
-            if self.only_one:
-                self.only_one, self.gate = False, anyio.Event()
+        except self.cancelled_class:
+            self.note_given_up(since)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(self.resistance)
+            raise
+        if self.only_one:
+            self.only_one, self.gate = False, anyio.Event()
+
+    def note_given_up(self, since):
+        """Note that a send was cancelled, if it may have taken too long."""
+        if self.send_timeout is not None:
+            given_up_at = since + self.send_timeout
+            if self.now() >= given_up_at:
+                self.given_up_at = min(self.given_up_at, given_up_at)
 
     async def take(self, message):
         if message["type"] == "http.response.start":
@@ -544,6 +570,9 @@ class Machine(RuleBasedStateMachine):
         self.events.append(event)
         if isinstance(event, StreamEnded):
             self.sent_at_end = [*self.wire, None]
+            if event.reason is StopReason.DISCONNECTED and self.last_handed:
+                self.expect(self.left_by_client, "nobody has left")
+                self.note(event.reason)  # the send of the last body blocks
         self.raise_if_asked("observer")
 
     def note(self, reason):
@@ -630,7 +659,9 @@ class Machine(RuleBasedStateMachine):
     def got(self, message):
         self.received.append(message)
         self.polled = False
-        self.notified |= message["type"] == "http.disconnect"
+        if message["type"] == "http.disconnect":
+            self.notified = True
+            self.notified_at = min(self.notified_at, self.now())
 
     @precondition(lambda self: self.asks)
     @rule()
@@ -796,7 +827,8 @@ class Machine(RuleBasedStateMachine):
             limits.append(self.opened_at + self.max_lifetime)
         limit = min(limits)
         assert self.cancelled_at >= limit + APP_EXIT_TIMEOUT
-        assert not self.cancelled_notified or self.last_send >= limit + WITHIN
+        in_time = self.notified_at < limit + APP_EXIT_TIMEOUT
+        assert not in_time or self.last_send >= limit + WITHIN
 
     @invariant()
     def nothing_was_violated(self):
@@ -929,7 +961,7 @@ class TrioMachine(Machine):
 @patch("random.uniform", lambda _, most: most)
 def test_on_asyncio():
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
+        Machine, settings=settings(max_examples=250, stateful_step_count=30, deadline=None)
     )
 
 
@@ -937,5 +969,5 @@ def test_on_asyncio():
 @patch("random.uniform", lambda _, most: most)
 def test_on_trio():
     run_state_machine_as_test(
-        TrioMachine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
+        TrioMachine, settings=settings(max_examples=120, stateful_step_count=25, deadline=None)
     )

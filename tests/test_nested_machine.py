@@ -99,11 +99,11 @@ class NestedEarlyMachine(Nested, Late, Machine):
 @pytest.mark.timeout(300)
 @patch("random.uniform", lambda _, most: most)
 def test_on_asyncio():
-    run(NestedMachine, 60, 30)
-    run(NestedEarlyMachine, 40, 30)
+    run(NestedMachine, 100, 30)
+    run(NestedEarlyMachine, 80, 30)
 
 
 @pytest.mark.timeout(300)
 @patch("random.uniform", lambda _, most: most)
 def test_on_trio():
-    run(NestedTrioMachine, 40, 25)
+    run(NestedTrioMachine, 80, 25)
