@@ -59,6 +59,7 @@ nitpick_ignore = [
     ("py:class", "typing_extensions.Unpack"),
     ("py:class", "trio.abc.Clock"),
     # The middleware's signature names it; its fields are those of `Policy`.
+    ("py:class", "keepalive._policy.MiddlewareOptions"),
     ("py:class", "keepalive._policy.PolicyOptions"),
 ]
 

@@ -60,9 +60,9 @@ def timeline(
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request: the status, an `int`,
-        when the response started; the `bytes` of each body message that has any; and `"end"`
-        when the response was complete.
+        What was sent, each with its time in seconds since the request. It is the status, an
+        `int`, when the response started; the `bytes` of each body message that has any; and
+        `"end"` when the response was complete.
 
     Raises:
         RuntimeError: It was called in an event loop, for example by an `async` test.
