@@ -98,9 +98,9 @@ ENDING: Final = "ending"
 REVOKED: Final = "revoked"
 """The app sees a client that has disconnected."""
 
-AppState: TypeAlias = Literal["sending", "polling", "notified"]
+AppState: TypeAlias = Literal["not_listening", "polling", "notified"]
 
-SENDING: Final = "sending"
+NOT_LISTENING: Final = "not_listening"
 """Its last `receive` returned another message, or was abandoned; or there was none."""
 POLLING: Final = "polling"
 """Its last `receive` was cancelled, or timed out: it asks from time to time."""
@@ -123,7 +123,7 @@ class Terminator:
     state: EndState = IDLE
     summary: Callable[[], Ping] | None = None
     """Called for what is sent just before the last body, instead of the farewell."""
-    _app_state: AppState = SENDING
+    _app_state: AppState = NOT_LISTENING
     _receives: int = 0
     """Calls of the app's `receive` that are under way."""
     _app_call: CancellableBlock = field(default_factory=cancellable)
@@ -137,6 +137,8 @@ class Terminator:
     """When the app last called `send` after the end."""
     _is_draining: bool = False
     _is_shutting_down: bool = False
+    _shutdown_callback: WeakCallback | None = None
+    """On the middleware's stop signal, once the pings have stopped for another reason."""
     _cancel_timer: Cancel = do_nothing
     _cancel_end: Cancel = do_nothing
 
@@ -194,14 +196,14 @@ class Terminator:
         except BaseException as error:
             abandoned = isinstance(error, Exception | GeneratorExit)
             if self._app_state is not NOTIFIED:
-                self._app_state = SENDING if abandoned else POLLING
+                self._app_state = NOT_LISTENING if abandoned else POLLING
             raise
         finally:
             self._receives -= 1
         if message.get("type") == DISCONNECT:
             self._app_state = NOTIFIED
         elif self._app_state is POLLING:
-            self._app_state = SENDING
+            self._app_state = NOT_LISTENING
         return message
 
     async def _discard(self) -> None:
@@ -218,7 +220,7 @@ class Terminator:
 
     @property
     def _is_listening(self) -> bool:
-        return self._app_state is not SENDING or self._receives > 0
+        return self._app_state is not NOT_LISTENING or self._receives > 0
 
     @property
     def _discard_function(self) -> Callable[[], Awaitable[None]]:
@@ -258,7 +260,9 @@ class Terminator:
             self._drain()
         elif self._policy.drain is not None and reason is not StopReason.COMPLETED:
             # The app may continue, and a shutdown may still come.
-            self._responder.config.stop_signal.add_callback(self._shutdown_callback)
+            signal = self._responder.config.stop_signal
+            self._shutdown_callback = WeakCallback(signal, self._on_shutdown)
+            signal.add_callback(self._shutdown_callback)
 
     def _ended(self) -> None:
         if self.state not in (OPEN, ENDING):
@@ -289,7 +293,8 @@ class Terminator:
     def _forget(self) -> None:
         self._cancel_timers()
         config = self._responder.config
-        config.stop_signal.remove_callback(self._shutdown_callback)
+        if self._shutdown_callback is not None:
+            config.stop_signal.remove_callback(self._shutdown_callback)
         if self._responder.live is not None:
             config.in_flight.discard(self._live.scheduler, self)
 
@@ -307,10 +312,6 @@ class Terminator:
             live.context.run(live.stop, StopReason.SHUTDOWN)
         else:
             self._drain()
-
-    @property
-    def _shutdown_callback(self) -> WeakCallback:
-        return WeakCallback(self._responder.config.stop_signal, self._on_shutdown)
 
     def _on_shutdown(self) -> None:
         """Drain at a shutdown that comes after the pings have stopped. From any thread."""

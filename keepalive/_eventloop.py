@@ -55,7 +55,7 @@ def cancellable(timeout: float | None = None) -> "CancellableBlock":
 
 
 def must_propagate(error: BaseException) -> bool:
-    """Whether an error is none of a task's own: a cancellation, or the end of the process."""
+    """Whether an error must not be handled: a cancellation, or the end of the process."""
     kinds = (
         anyio.get_cancelled_exc_class(),
         GeneratorExit,
@@ -122,7 +122,7 @@ class AsyncioLoop:
 
 
 class _Block:
-    """A block of code of one task. It is cancelled once, as asyncio does.
+    """A block of code of one task. It is cancelled once, as by `asyncio.timeout`.
 
     A cancel scope would cancel it again in each turn of the event loop: an app's clean-up
     could not wait for anything, and a send that takes its time to be cancelled would be a busy

@@ -44,7 +44,9 @@ class InFlight:
             request: Its `shut_down()` is called at a shutdown; at once, if one is under way.
             drain: Seconds that its drain may take.
         """
-        requests = self._loops.setdefault(scheduler, _Requests())
+        requests = self._loops.get(scheduler)
+        if requests is None:
+            requests = self._loops[scheduler] = _Requests()
         requests.drains[request] = drain
         if requests.shutting_down:
             request.shut_down()

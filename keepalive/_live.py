@@ -8,7 +8,7 @@ The rules
     3. There is never more than one send of the middleware's own, and never one beside a send
        of the app. Sends of the app that come during a ping wait for it, first come, first
        served. Without a ping in between, the app's sends are passed on as they come, several
-       at once if the app does that: whether the server permits it is between those two.
+       at once if the app does that; whether that is permitted is for the server to say.
     4. Data and pings both reset the timer (with steady pacing, only pings do).
 
 The ping's states (`PingState`)
@@ -257,7 +257,8 @@ class LiveStream(BoundaryTracker):
 
         uvicorn raises a `RuntimeError` on uvloop for a client that has reset its connection.
         """
-        self._ensure_listening()
+        # A copy, since a ping runs in that context, which a task of trio can't enter then.
+        self._request.ensure_listening(self.scheduler.loop, self.context.copy())
         for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
             await cancel_shielded_checkpoint()
 
@@ -306,7 +307,10 @@ class LiveStream(BoundaryTracker):
     def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
         """Return a ping to send, if one was due by `latest`, and when to poll again."""
         policy = self.plan.policy
-        listening_began = not self._request.is_reading and self._ensure_listening()
+        request = self._request
+        listening_began = not request.is_reading and request.ensure_listening(
+            self.scheduler.loop, self.context
+        )
         due = next_due(policy, self.started, self._last_sent, now)
         if due > latest:
             return None, due
@@ -315,11 +319,6 @@ class LiveStream(BoundaryTracker):
         else:
             ping = self._due_ping(now)
         return ping, next_poll(policy, due, now)
-
-    def _ensure_listening(self) -> bool:
-        # A copy, since a ping runs in that context, which a task of trio can't enter then.
-        context = self.context.copy()
-        return self._request.ensure_listening(self.scheduler.loop, context)
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""

@@ -29,6 +29,9 @@ RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
 MAX_CACHED_ROUTES: Final = 64
 """How many values of a `routes` callable are remembered; one returns few different ones."""
 
+MAX_REPORTED_ERRORS: Final = 64
+"""How many different errors in values of a `routes` callable are logged."""
+
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _EVERYTHING = r"/[\s\S]*"
 
@@ -160,8 +163,10 @@ class Routes:
             try:
                 return self._remembered(value)
             except (TypeError, ValueError) as error:
-                # Logged once: a mistake in the configuration would fill the log.
-                if str(error) in self._reported:
+                # Logged once: a mistake in the configuration would fill the log. And not
+                # without end: a client may determine the value, and so the message.
+                known = str(error) in self._reported
+                if known or len(self._reported) >= MAX_REPORTED_ERRORS:
                     return self.default
                 self._reported.add(str(error))
                 raise

@@ -27,7 +27,7 @@ class Log(list):
         self.append((self.world.now(), what))
 
     async def stay(self, scope, receive, send):
-        """Stay for ever, and neither send nor receive."""
+        """Stay forever, and neither send nor receive."""
         try:
             await anyio.sleep(10**6)
         except BaseException as error:

@@ -1,6 +1,6 @@
 """What `receive()` does when the disconnect has been told: it repeats it, and gives way.
 
-Some servers tell a disconnect once, and wait for ever when they are asked again. An app that
+Some servers tell a disconnect once, and wait forever when they are asked again. An app that
 goes on asking without a look at the answer does no harm there, nor may it do any here.
 """
 
@@ -17,7 +17,7 @@ TURNS = 50
 
 
 async def ask_and_ask(scope, receive, send):
-    """Ask for ever, until another task has had its turns; fail if it gets none."""
+    """Ask forever, until another task has had its turns; fail if it gets none."""
     async with anyio.create_task_group() as tasks:
         asked, done = 0, False
 

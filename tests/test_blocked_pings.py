@@ -59,7 +59,7 @@ def test_no_ping_reaches_the_server_behind_the_end_of_the_call(backend, log):
 
 @pytest.mark.parametrize("pacing", ["idle", "steady"])
 def test_a_blocked_ping_is_given_up_when_the_client_leaves(backend, log, pacing):
-    """Some servers block for ever what is sent to a client that has left."""
+    """Some servers block forever what is sent to a client that has left."""
 
     def prepare(world):
         slow_to_send(PING, LONG, log)(world)

@@ -622,7 +622,7 @@ def test_a_cancellation_from_outside_passes(backend, log, when):
 
 
 def stuck(controller):
-    """Return an app that aborts its stream, and then stays for ever."""
+    """Return an app that aborts its stream, and then stays forever."""
 
     async def app(scope, receive, send):
         await send(start())

@@ -8,7 +8,7 @@ import pytest
 from harness import END, PING, http, play, start
 
 from keepalive import KeepaliveMiddleware, Ping, Policy
-from keepalive._routing import MAX_CACHED_ROUTES, Routes
+from keepalive._routing import MAX_CACHED_ROUTES, MAX_REPORTED_ERRORS, Routes
 from keepalive._timing import first_ping_at, next_due, next_poll
 
 
@@ -439,3 +439,10 @@ def test_headers_that_are_added(backend):
 
 def test_a_policy_for_every_path_may_stand_beside_bounds():
     KeepaliveMiddleware(print, drain=5, routes={"/{path:path}": Policy(drain=1)})
+
+
+def test_errors_of_a_callable_are_not_remembered_without_end(caplog):
+    routes = Routes(Policy(), lambda scope: f"value {scope['number']}")
+    for number in range(10 * MAX_REPORTED_ERRORS):
+        assert routes.match({"number": number}) is routes.default
+    assert len(caplog.records) == len(routes._reported) == MAX_REPORTED_ERRORS

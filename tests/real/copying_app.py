@@ -33,7 +33,7 @@ FIXED: Final = ProxyFixMiddleware(serve)
 
 
 async def fixed_or_not(scope: Message, receive: Receive, send: Send) -> None:
-    """Have the requests of `/` and `/stream` copied."""
+    """Copy the scopes of `/` and `/stream`."""
     app = FIXED if scope.get("path") in ("/", "/stream") else serve
     await app(scope, receive, send)
 
