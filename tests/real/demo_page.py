@@ -28,6 +28,17 @@ LISTEN: Final = """() => {
 }"""
 """Remembers what a screen reader would read out by itself."""
 
+RECORD: Final = """() => {
+  stateHistory = { plain: [], kept: [] };
+  for (const side of [plain, kept]) {
+    const state = side.querySelector('.state');
+    const record = () => stateHistory[side.id].push(state.textContent);
+    new MutationObserver(record)
+      .observe(state, { childList: true, characterData: true, subtree: true });
+  }
+}"""
+"""Records every text that the state of a side shows, however short the time it is shown."""
+
 FAINT: Final = """() => {
   const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
   const light = (colour) => {
@@ -111,6 +122,13 @@ class Side:
             f"{self._name}: {words}",
         )
 
+    def wait_to_have_said(self, words: str) -> None:
+        """Wait for a text that may be shown for less time than one look at the page takes."""
+        self._tab.wait_for(
+            f"stateHistory.{self._name}.some((text) => text.includes('{words}'))",
+            f"{self._name}: {words}, in the past or now",
+        )
+
     def wait_for_pings(self, least: int) -> None:
         self._tab.wait_for(
             f"Number({self._name}.querySelector('.pings').textContent) >= {least}",
@@ -167,6 +185,7 @@ def opened(browser: Browser, server: Process, **profile: Any) -> Iterator[Page]:
     """Open the page; both its streams are being read then."""
     with browser.tab(server.url("/"), **profile) as tab:
         tab.wait_for("kept.querySelector('.state')?.classList.contains('open')", "the page")
+        tab.evaluate(RECORD)
         yield Page(tab)
 
 

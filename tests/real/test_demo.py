@@ -120,7 +120,7 @@ def an_abort_ends_one_stream_and_the_page_says_why(stage):
     with stage.page() as page, stage.page() as other:
         page.kept.wait_for_pings(1)
         page.kept.press("#abort")
-        page.kept.wait_to_say("Aborted: no more pings")
+        page.kept.wait_to_have_said("Aborted: no more pings")
         page.kept.wait_to_say("Reason: aborted.")
         assert page.kept.rows[-1] == FAREWELL
         report = page.reported()
@@ -143,7 +143,7 @@ def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
         page.kept.wait_for_pings(1)
         other.kept.wait_for_pings(1)
         page.kept.press("#shutdown")
-        page.kept.wait_to_say("Shutting down: no more pings")
+        page.kept.wait_to_have_said("Shutting down: no more pings")
         for one in (page, other):
             one.kept.wait_to_say("Reason: shutdown.")
             assert "with a farewell: “The server ends this stream.”" in one.kept.state
@@ -211,7 +211,7 @@ def by_keyboard_all_of_it_can_be_done(stage):
         page.kept.wait_until("open")
         page.kept.wait_for_pings(1)
         page.press_key("Tab", "Tab", "Space")
-        page.kept.wait_to_say("Shutting down")
+        page.kept.wait_to_have_said("Shutting down")
 
 
 @scenario
