@@ -1,12 +1,13 @@
 """Keep the streaming responses of any ASGI app alive while they are idle."""
 
 from ._abort import AbortController, AbortSignal
-from ._events import Observer, PingSent, StopReason, StreamEnded, StreamStarted
+from ._events import Observer, PingSent, StopReason, StreamEnded, StreamEvent, StreamStarted
 from ._middleware import KeepaliveMiddleware
 from ._ping import Ping
-from ._policy import Policy
-from ._signals import SignalOwner, on_signals
-from ._view import KeepaliveStream, stream
+from ._policy import Policy, PolicyOptions
+from ._routing import RouteValue
+from ._signals import on_signals
+from ._view import KeepaliveStream, get_stream
 
 __all__ = [
     "AbortController",
@@ -17,10 +18,18 @@ __all__ = [
     "Ping",
     "PingSent",
     "Policy",
-    "SignalOwner",
+    "PolicyOptions",
+    "RouteValue",
     "StopReason",
     "StreamEnded",
+    "StreamEvent",
     "StreamStarted",
+    "get_stream",
     "on_signals",
-    "stream",
 ]
+
+# Tracebacks, `repr` and documentation name the public objects as they are imported. The two
+# unions have no such attribute.
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", "").startswith("keepalive."):
+        globals()[_name].__module__ = __name__

@@ -94,7 +94,7 @@ class EarlyStart:
         plan, scope = self._plan, self._responder.scope
         self._extensions = scope.get("extensions")
         hide_sendfile_extensions(scope)
-        sent = ANTI_BUFFERING if plan.policy.headers else ()
+        sent = ANTI_BUFFERING if plan.policy.anti_buffering else ()
         self._late = LateResponse(plan.media_type, sent)
         when = self._scheduler.time() + cast("float", plan.policy.start_after)
         self._cancel_start = self._scheduler.loop.call_at(when, self._on_due)

@@ -47,7 +47,7 @@ class StreamStarted:
     Attributes:
         path: The request's path, as in the ASGI scope.
         media_type: The response's, in lower case and without parameters.
-        policy: The policy of its route; with `first=0` if the middleware has started the
+        policy: The policy of its route; with `first_ping=0` if the middleware has started the
             response.
 
     Example:
@@ -118,7 +118,8 @@ class StreamEnded:
     late_status: int | None = None
 
 
-Event: TypeAlias = StreamStarted | PingSent | StreamEnded
+StreamEvent: TypeAlias = StreamStarted | PingSent | StreamEnded
+"""What an observer is called with."""
 
 
 class Observer(Protocol):
@@ -136,11 +137,11 @@ class Observer(Protocol):
         >>> app = KeepaliveMiddleware(app, observer=observer)
     """
 
-    def __call__(self, event: Event, /) -> object:
+    def __call__(self, event: StreamEvent, /) -> object:
         """Handle an event: a `StreamStarted`, a `PingSent` or a `StreamEnded`."""
 
 
-def emit(observer: Observer | None, event: Event) -> None:
+def emit(observer: Observer | None, event: StreamEvent) -> None:
     """Log an event and pass it to the observer. What that raises is logged."""
     if type(event) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):
         message = "stream started" if type(event) is StreamStarted else "stream ended"

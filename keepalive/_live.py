@@ -151,8 +151,8 @@ class LiveStream(BoundaryTracker):
         self.started = self.scheduler.time()
         # When anything was last sent; with steady pacing, when a ping was.
         self._last_sent = self.started
-        if policy.first is not None:
-            self._last_sent += policy.first - policy.interval
+        if policy.first_ping is not None:
+            self._last_sent += policy.first_ping - policy.interval
 
     # The start
 

@@ -118,7 +118,7 @@ class KeepaliveMiddleware:
         """Serve one ASGI connection. What the app raises is passed through.
 
         Args:
-            scope: The connection's; while the app runs, it holds its stream, for `stream`.
+            scope: The connection's; while the app runs, it holds its stream, for `get_stream`.
             receive: The server's.
             send: The server's.
         """

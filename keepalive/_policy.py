@@ -22,10 +22,10 @@ MIDDLEWARE_ONLY: Final = ("routes", "abort", "on_shutdown", "observer")
 """The options of `KeepaliveMiddleware` that are not those of a policy."""
 
 _ALWAYS_KNOWN: Final = (EVENT_STREAM, JSON)
-"""The media types that `start_as` accepts whatever `formats` contains."""
+"""The media types that `start_as` accepts whatever `media_types` contains."""
 
 _DURATIONS: Final = (
-    ("first", "at once"),
+    ("first_ping", "at once"),
     ("max_lifetime", None),
     ("drain", "not at all"),
     ("send_timeout", None),
@@ -40,10 +40,10 @@ class MiddlewareOptions(TypedDict, total=False):
     """The options of `KeepaliveMiddleware` that are those of `Policy`, besides `interval`."""
 
     pacing: Pacing
-    first: float | None
+    first_ping: float | None
     ping: Ping
-    formats: Mapping[str, Ping]
-    headers: bool
+    media_types: Mapping[str, Ping]
+    anti_buffering: bool
     max_lifetime: float | None
     drain: float | None
     farewell: Ping | None
@@ -78,14 +78,14 @@ class Policy:
         pacing: `"idle"` (default): ping after `interval` seconds without a byte; the app's own
             bytes reset the timer. `"steady"`: ping every `interval` seconds, on a fixed grid
             from the first ping, regardless of what the app sends; missed pings are skipped.
-        first: Seconds from the response start to the first ping; 0: immediately, for proxies
-            that buffer the headers until the first body byte. Default `None`: `interval`.
-            With idle pacing, bytes of the app replace the first ping.
+        first_ping: Seconds from the response start to the first ping; 0: immediately, for
+            proxies that buffer the headers until the first body byte. Default `None`:
+            `interval`. With idle pacing, bytes of the app replace the first ping.
         ping: What is inserted into `text/event-stream`. Default `Ping.event()`.
-        formats: Other media types to keep alive, each with its ping: for example
+        media_types: Other media types to keep alive, each with its ping: for example
             `{"application/x-ndjson": Ping.space()}`. Default none.
-        headers: Whether `X-Accel-Buffering: no` and `Cache-Control: no-cache, no-transform`
-            are added to a stream, each only if the app did not set it.
+        anti_buffering: Whether `X-Accel-Buffering: no` and `Cache-Control: no-cache,
+            no-transform` are added to a stream, each only if the app did not set it.
             Default `True`.
         max_lifetime: Seconds after which the stream is ended, so that its client reconnects.
             Each stream is given a random 80 to 100 % of it, so that clients don't reconnect
@@ -93,11 +93,12 @@ class Policy:
         drain: Seconds that the app may continue after an abort or a shutdown; 0: not at all.
             Then the stream is ended. Default `None`: only the pings stop. Streams that are
             stopped together end at random times in the second half of these seconds; a stream
-            that is stopped alone, or whose app has asked for its `stream(scope).signal`, has
-            all of them.
+            that is stopped alone, or whose app has asked for its `get_stream(scope).signal`,
+            has all of them.
         farewell: What is sent just before the middleware ends a stream. Needs `drain` or
-            `max_lifetime`. In formats other than `text/event-stream` it is sent only if it
-            needs a line boundary, or the format's own ping an event boundary. Default none.
+            `max_lifetime`. In media types other than `text/event-stream` it is sent only if
+            it needs a line boundary, or the media type's own ping an event boundary.
+            Default none.
         send_timeout: Seconds that one write may block; after that the client is treated as
             disconnected. Default `None`: no limit. It has no effect on servers whose sends
             never block.
@@ -107,9 +108,9 @@ class Policy:
             its response. HEAD and OPTIONS requests never qualify, nor do those with
             `If-None-Match`, `If-Modified-Since`, `Range` or `Expect`.
         start_as: The media type of a response started by the middleware:
-            `"text/event-stream"`, a type in `formats`, or `"application/json"`, whose ping is
-            `Ping.space()`. Default `None`: `text/event-stream`, and only for requests whose
-            `Accept` names it. Needs `start_after`.
+            `"text/event-stream"`, a type in `media_types`, or `"application/json"`, whose
+            ping is `Ping.space()`. Default `None`: `text/event-stream`, and only for requests
+            whose `Accept` names it. Needs `start_after`.
 
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.
@@ -129,10 +130,10 @@ class Policy:
 
     interval: float = 15.0
     pacing: Pacing = "idle"
-    first: float | None = None
+    first_ping: float | None = None
     ping: Ping = Ping.event()
-    formats: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
-    headers: bool = True
+    media_types: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
+    anti_buffering: bool = True
     max_lifetime: float | None = None
     drain: float | None = None
     farewell: Ping | None = None
@@ -150,10 +151,12 @@ class Policy:
                 put(name, seconds(name, value, zero=zero))
         if self.pacing not in ("idle", "steady"):
             raise ValueError(f'pacing must be "idle" or "steady", got {self.pacing!r}')
-        if not isinstance(self.headers, bool):
-            raise TypeError(f"headers must be True or False, got {self.headers!r}")
+        if not isinstance(self.anti_buffering, bool):
+            raise TypeError(
+                f"anti_buffering must be True or False, got {self.anti_buffering!r}"
+            )
         put("ping", _ping("ping", self.ping))
-        put("formats", _formats(self.formats))
+        put("media_types", _media_types(self.media_types))
         if self.farewell is not None:
             _ping("farewell", self.farewell)
             if self.drain is None and self.max_lifetime is None:
@@ -196,8 +199,8 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
     if not ends and "farewell" not in options:
         values["farewell"] = None
     if "start_as" not in options:
-        formats: object = values["formats"]
-        known = isinstance(formats, Mapping) and values["start_as"] in formats
+        media_types: object = values["media_types"]
+        known = isinstance(media_types, Mapping) and values["start_as"] in media_types
         if values["start_after"] is None or not (known or values["start_as"] in _ALWAYS_KNOWN):
             values["start_as"] = None
     return Policy(**values)
@@ -210,10 +213,10 @@ def has_limits(policy: Policy) -> bool:
 
 def early_policy(policy: Policy, media_type: str) -> Policy:
     """Return the policy of a stream that the middleware starts, with a ping at once."""
-    formats = policy.formats
+    media_types = policy.media_types
     if media_type == JSON:
-        formats = {JSON: Ping.space(), **formats}
-    return replace(policy, first=0.0, formats=formats)
+        media_types = {JSON: Ping.space(), **media_types}
+    return replace(policy, first_ping=0.0, media_types=media_types)
 
 
 def seconds(name: str, value: object, *, zero: str | None = None) -> float:
@@ -263,28 +266,29 @@ def _start_as(policy: Policy) -> str | None:
     if not isinstance(given, str):
         raise TypeError(f"start_as must be a media type or None, got {given!r}")
     media_type = given.strip().lower()
-    if media_type not in (*_ALWAYS_KNOWN, *policy.formats):
+    if media_type not in (*_ALWAYS_KNOWN, *policy.media_types):
         raise ValueError(
-            f"start_as must be {EVENT_STREAM}, {JSON} or a type in formats, got {given!r}"
+            f"start_as must be {EVENT_STREAM}, {JSON} or a type in media_types, got {given!r}"
         )
     return media_type
 
 
-def _formats(formats: object) -> dict[str, Ping]:
-    if not isinstance(formats, Mapping):
-        raise TypeError(f"formats must map media types to pings, got {formats!r}")
+def _media_types(media_types: object) -> dict[str, Ping]:
+    if not isinstance(media_types, Mapping):
+        raise TypeError(f"media_types must map media types to pings, got {media_types!r}")
     checked: dict[str, Ping] = {}
-    for name, ping in cast("Mapping[object, object]", formats).items():
+    for name, ping in cast("Mapping[object, object]", media_types).items():
         if not isinstance(name, str):
-            raise TypeError(f"formats: a media type must be str, got {name!r}")
+            raise TypeError(f"media_types: a media type must be str, got {name!r}")
         media_type = name.strip().lower()
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise ValueError(
-                f"formats: a media type must be type/subtype with no parameters, got {name!r}"
+                "media_types: a media type must be type/subtype with no parameters, "
+                f"got {name!r}"
             )
         if media_type == EVENT_STREAM:
-            raise ValueError(f"formats: {name!r} has its own field, ping, got {ping!r}")
+            raise ValueError(f"media_types: {name!r} has its own field, ping, got {ping!r}")
         if not isinstance(ping, Ping):
-            raise TypeError(f"formats: {name!r} must be given a Ping, got {ping!r}")
+            raise TypeError(f"media_types: {name!r} must be given a Ping, got {ping!r}")
         checked[media_type] = ping
     return checked

@@ -106,7 +106,7 @@ class Responder(Request):
         self.live = live = LiveStream(self, plan)
         self.state = LIVE
         try:
-            headers = plan.policy.headers
+            headers = plan.policy.anti_buffering
             await live.start(with_anti_buffering(message) if headers else message)
         except BaseException:
             if live.report is NOTHING and self.live is live:

@@ -95,7 +95,7 @@ class Route(NamedTuple):
     @classmethod
     def of(cls, policy: Policy, pattern: str) -> "Route":
         """Return the route of a policy."""
-        limited, media_types = has_limits(policy), (EVENT_STREAM, *policy.formats)
+        limited, media_types = has_limits(policy), (EVENT_STREAM, *policy.media_types)
         early_types: set[str] = set()
         if policy.start_after is not None:
             early_types = {EVENT_STREAM, policy.start_as or EVENT_STREAM}
@@ -104,7 +104,7 @@ class Route(NamedTuple):
             pattern,
             {name: _plan(policy, pattern, name) for name in media_types},
             {name: _plan(early_policy(policy, name), pattern, name) for name in early_types},
-            other_types=bool(policy.formats),
+            other_types=bool(policy.media_types),
             has_limits=limited,
             is_plain=not (limited or early_types),
         )
@@ -202,7 +202,7 @@ class _Cached(NamedTuple):
 
 
 def _plan(policy: Policy, pattern: str, media_type: str) -> Plan:
-    ping = policy.ping if media_type == EVENT_STREAM else policy.formats[media_type]
+    ping = policy.ping if media_type == EVENT_STREAM else policy.media_types[media_type]
     boundary = boundary_in(media_type, ping)
     farewell, closing = policy.farewell, boundary
     if media_type == EVENT_STREAM:

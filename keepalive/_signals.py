@@ -18,12 +18,12 @@ _UNCATCHABLE: Final = ("SIGKILL", "SIGSTOP")
 
 @final
 class SignalOwner:
-    """An argument for `on_shutdown` that shuts down at a signal. Get one from `on_signals`.
+    """What `on_signals` returns: registers a callback that is called at each of the signals.
 
     Example:
         >>> import signal
         >>> found = signal.signal(signal.SIGTERM, lambda *_: print("the server's"))
-        >>> owner = on_signals(signal.SIGTERM)
+        >>> owner = SignalOwner((signal.SIGTERM,))
         >>> owner(lambda: print("ours"))
         >>> signal.raise_signal(signal.SIGTERM)
         ours
@@ -129,7 +129,7 @@ class _ChainedHandler:
             self.previous(number, frame)
 
 
-def on_signals(*signals: int) -> SignalOwner:
+def on_signals(*signals: int) -> Callable[[Callable[[], None]], None]:
     """Return an argument for `on_shutdown` that shuts down at one of these signals.
 
     When the first stream opens, it installs a handler for each signal, which calls the one

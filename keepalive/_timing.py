@@ -51,7 +51,7 @@ def slack(policy: Policy) -> float:
 
 def first_ping_at(policy: Policy, start: float) -> float:
     """Return the time of the first ping of a stream that starts at `start`."""
-    return start + (policy.interval if policy.first is None else policy.first)
+    return start + (policy.interval if policy.first_ping is None else policy.first_ping)
 
 
 def next_due(policy: Policy, start: float, last: float, now: float) -> float:
@@ -65,7 +65,7 @@ def next_due(policy: Policy, start: float, last: float, now: float) -> float:
     """
     if policy.pacing == "idle":
         due = last + policy.interval
-        return due if policy.first is None else max(due, first_ping_at(policy, start))
+        return due if policy.first_ping is None else max(due, first_ping_at(policy, start))
     first = first_ping_at(policy, start)
     ticks = math.floor((now + slack(policy) - first) / policy.interval)
     due = first + max(ticks, 0) * policy.interval

@@ -9,15 +9,15 @@ from ._types import Scope
 
 @final
 class KeepaliveStream:
-    """An app's own stream. Get it with `stream`.
+    """An app's own stream. Get it with `get_stream`.
 
     Example:
         >>> async def app(scope, receive, send):
-        ...     own = stream(scope)
-        ...     print(own.pings, own.signal.aborted)
+        ...     own = get_stream(scope)
+        ...     print(own.signal.aborted)
         >>> import anyio
         >>> anyio.run(KeepaliveMiddleware(app), {"type": "http", "path": "/"}, None, None)
-        0 False
+        False
     """
 
     __slots__ = ("_responder",)
@@ -30,11 +30,6 @@ class KeepaliveStream:
         """Aborted, with the `StopReason`, as soon as the pings stop for any reason."""
         return self._responder.signal
 
-    @property
-    def pings(self) -> int:
-        """How many pings have been sent so far."""
-        return self._responder.keeper.pings
-
     def abort(self) -> None:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
@@ -46,7 +41,7 @@ class KeepaliveStream:
             responder.abort()
 
 
-def stream(scope: Scope) -> KeepaliveStream:
+def get_stream(scope: Scope) -> KeepaliveStream:
     """Return the stream of the request that an app is serving.
 
     It can be called before the response starts, and for responses that turn out not to be
@@ -61,7 +56,7 @@ def stream(scope: Scope) -> KeepaliveStream:
             when the app's call is over.
 
     Example:
-        >>> stream({"type": "http", "path": "/"})
+        >>> get_stream({"type": "http", "path": "/"})
         Traceback (most recent call last):
         LookupError: no KeepaliveMiddleware is serving this scope
     """

@@ -8,7 +8,7 @@ import pytest
 from endings import Log, aborted, shut_down
 from harness import PING, START, World, http, play, run, settle, start, tasks_left
 
-from keepalive import KeepaliveMiddleware, PingSent, StreamEnded, StreamStarted, stream
+from keepalive import KeepaliveMiddleware, PingSent, StreamEnded, StreamStarted, get_stream
 
 pytestmark = pytest.mark.timeout(20, method="signal")
 
@@ -110,7 +110,7 @@ def test_the_signal_of_a_stream_whose_start_blocks_is_triggered(limited, backend
         async with anyio.create_task_group() as tasks:
 
             async def hear():
-                await stream(scope).signal.wait()
+                await get_stream(scope).signal.wait()
                 log.add("signal")
 
             tasks.start_soon(hear)

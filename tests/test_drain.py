@@ -33,7 +33,7 @@ from harness import (
     tasks_left,
 )
 
-from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, stream
+from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, get_stream
 from keepalive._ending import BOUNDARY_TIMEOUT, LAST_SEND_TIMEOUT
 from keepalive._inflight import APP_EXIT_TIMEOUT
 
@@ -239,7 +239,7 @@ def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
 
 def test_the_apps_signal_is_aborted_at_once(backend, log):
     async def say_goodbye(scope, receive, send):
-        log.add(await stream(scope).signal.wait())
+        log.add(await get_stream(scope).signal.wait())
         await anyio.sleep(4)
         await send(body(b"data: bye\n\n", more=False))
 
@@ -896,7 +896,7 @@ def ends_of(backend, count, *, listening=False, signal=None, **options):
 
         async def app(scope, receive, send):
             if listening:
-                assert not stream(scope).signal.aborted
+                assert not get_stream(scope).signal.aborted
             await send(start())
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -979,7 +979,7 @@ def test_what_is_over_is_not_kept(backend, log):
 
 def test_a_second_stop_ends_nothing_more(backend, log):
     async def background(scope, receive, send):
-        stream(scope).abort()
+        get_stream(scope).abort()
         await anyio.sleep(100)
         log.add("done")
 

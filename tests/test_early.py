@@ -20,7 +20,7 @@ from keepalive import (
     Policy,
     StopReason,
     StreamStarted,
-    stream,
+    get_stream,
 )
 from keepalive._late import MAX_SUMMARY_BODY, LateResponse
 
@@ -117,7 +117,7 @@ def test_a_start_by_a_task_that_begins_eagerly(delay):
 
 
 def test_pings_are_steady_from_the_start_on(backend):
-    world = slow(backend, [(33, start()), (33, X), (66, END)], pacing="steady", first=5)
+    world = slow(backend, [(33, start()), (33, X), (66, END)], pacing="steady", first_ping=5)
     assert world.pings == [20, 35, 50, 65]
 
 
@@ -146,11 +146,11 @@ def test_what_a_stream_starts_with_is_reported(backend):
     world = slow(backend, [(60, start()), (61, END)], interval=7)
     (event,) = [event for event in world.events if isinstance(event, StreamStarted)]
     assert event.media_type == "text/event-stream"
-    assert event.policy == Policy(interval=7, start_after=20, first=0)
+    assert event.policy == Policy(interval=7, start_after=20, first_ping=0)
 
 
 def test_without_headers_none_are_added(backend):
-    world = slow(backend, [(60, start()), (61, END)], headers=False)
+    world = slow(backend, [(60, start()), (61, END)], anti_buffering=False)
     assert world.headers == SSE_START[:1]
 
 
@@ -790,7 +790,7 @@ def test_a_header_that_was_not_added_is_missed(backend, caplog):
     head = start([*SSE, (b"cache-control", b"no-store")])
     slow(backend, [(60, head), (61, END)])
     assert caplog.records == []
-    slow(backend, [(60, head), (61, END)], headers=False)
+    slow(backend, [(60, head), (61, END)], anti_buffering=False)
     assert [record.headers for record in caplog.records] == [["cache-control"]]
 
 
@@ -870,7 +870,7 @@ def test_an_error_of_a_json_app_is_reported_in_json(backend):
 
 def test_in_another_format_a_failure_is_reported_in_a_line(backend):
     ndjson = "application/x-ndjson"
-    options = {"formats": {ndjson: Ping.space()}, "start_as": "Application/X-NDJSON"}
+    options = {"media_types": {ndjson: Ping.space()}, "start_as": "Application/X-NDJSON"}
     world = slow(backend, [(30, start(JSON, 503)), (31, b"{}"), (31, END)], **options)
     summary = {"status": 503, "media_type": "application/json", "body": "{}"}
     assert world.body == b" " + json.dumps(summary).encode() + b"\n"
@@ -961,7 +961,7 @@ def test_a_client_that_leaves_sets_free_who_waits_for_the_start(backend, log, wh
 
 def test_an_abort_of_its_own_stops_a_stream_before_its_start(backend):
     async def give_up(scope, receive, send):
-        stream(scope).abort()
+        get_stream(scope).abort()
 
     world = slow(backend, [(10, give_up), (60, start()), (61, END)])
     assert world.timeline == [(60, START), (61, END)]
@@ -1104,7 +1104,7 @@ def test_a_media_type_is_read_as_people_write_it():
 
 
 def test_the_ping_for_json_may_be_ones_own(backend):
-    options = {"formats": {"application/json": Ping.blank_line()}}
+    options = {"media_types": {"application/json": Ping.blank_line()}}
     steps = [(30, start(JSON)), (31, b"42"), (32, END)]
     world = slow(backend, steps, start_as="application/json", **options)
     assert world.body == b"\n42"

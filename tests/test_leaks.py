@@ -28,7 +28,7 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 from keepalive._responder import Responder
 from keepalive._scheduler import PingScheduler
@@ -69,7 +69,7 @@ def test_a_thousand_streams_leave_nothing_behind(backend, policy):
         if scope["kind"] == "raise":
             raise Gone
         if scope["kind"] == "abort":
-            stream(scope).abort()
+            get_stream(scope).abort()
             await anyio.sleep(1)
         await send(body(b"x\n\n", more=False))
 

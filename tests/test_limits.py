@@ -9,7 +9,14 @@ import pytest
 from endings import BYE, FAREWELL, X, aborted, blocked_send, slow_to_send
 from harness import END, PING, START, World, body, http, play, run, start
 
-from keepalive import AbortController, KeepaliveMiddleware, Ping, Policy, StopReason, stream
+from keepalive import (
+    AbortController,
+    KeepaliveMiddleware,
+    Ping,
+    Policy,
+    StopReason,
+    get_stream,
+)
 from keepalive._ending import BOUNDARY_TIMEOUT
 from keepalive._inflight import APP_EXIT_TIMEOUT
 
@@ -86,7 +93,7 @@ def test_an_app_may_end_before_its_lifetime_is_over(backend, log):
 
 def test_an_apps_signal_is_aborted_when_its_lifetime_is_over(backend, log, share):
     async def wait(scope, receive, send):
-        log.add(await stream(scope).signal.wait())
+        log.add(await get_stream(scope).signal.wait())
 
     play(backend, [(1, wait)], prepare=log.prepare, max_lifetime=10)
     assert log == [([8, 10][share], StopReason.MAX_LIFETIME)]
@@ -103,7 +110,7 @@ def test_its_callbacks_run_in_the_requests_own_context(backend, log):
         return outer
 
     async def add_callback(scope, receive, send):
-        stream(scope).signal.add_callback(lambda: seen.append(variable.get()))
+        get_stream(scope).signal.add_callback(lambda: seen.append(variable.get()))
         await log.listen(scope, receive, send)
 
     options = {"max_lifetime": 10, "observer": lambda _: seen.append(variable.get())}
@@ -310,8 +317,8 @@ RECORD = b'{"stopping": true}\n'
     ],
 )
 def test_a_farewell_in_another_format(backend, log, ping, farewell, said):
-    formats = {"application/x-ndjson": ping}
-    options = {"formats": formats, "farewell": farewell, "head": start(NDJSON)}
+    media_types = {"application/x-ndjson": ping}
+    options = {"media_types": media_types, "farewell": farewell, "head": start(NDJSON)}
     world = aborted(backend, log, [(17, b"{}\n\n"), (17, log.listen)], **options)
     assert world.timeline[-len(said) - 2 :] == [
         (17, b"{}\n\n"), *((25, what) for what in said), (25, END)
@@ -319,7 +326,7 @@ def test_a_farewell_in_another_format(backend, log, ping, farewell, said):
 
 
 def test_another_format_ends_at_its_own_boundary(backend, log):
-    options = {"formats": {"application/x-ndjson": Ping.space()}, "head": start(NDJSON)}
+    options = {"media_types": {"application/x-ndjson": Ping.space()}, "head": start(NDJSON)}
     steps = [(17, b'{"a":'), (25.2, b" 1}\n"), (25.2, log.listen)]
     world = aborted(backend, log, steps, farewell=Ping.raw(RECORD, at="line"), **options)
     assert world.timeline[-2:] == [(25.2, RECORD), (25.2, END)]

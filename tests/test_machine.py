@@ -40,7 +40,7 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 from keepalive._eventloop import current_loop
 from keepalive._inflight import APP_EXIT_TIMEOUT
@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         interval=st.sampled_from([5, 8]),
         pacing=st.sampled_from(["idle", "steady"]),
         ping=st.sampled_from([*PINGS]),
-        first=st.sampled_from([None, 0, 3]),
+        first_ping=st.sampled_from([None, 0, 3]),
         uploads=st.integers(0, 3),
         drain=st.sampled_from([None, 0, 6.25]),
         max_lifetime=st.sampled_from([None, None, 30.5]),
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         interval,
         pacing,
         ping,
-        first,
+        first_ping,
         uploads,
         drain,
         max_lifetime,
@@ -236,7 +236,7 @@ class Machine(RuleBasedStateMachine):
     ):
         self.draw = data.draw
         self.steps = self.steps_class()
-        self.interval, self.pacing, self.first = interval, pacing, first
+        self.interval, self.pacing, self.first_ping = interval, pacing, first_ping
         self.make_ping = PINGS[ping]
         self.ping, self.payload = self.make_ping(self.text), None
         self.start_blocks, self.resistance, self.callables = (
@@ -284,7 +284,7 @@ class Machine(RuleBasedStateMachine):
         self.ping_error = None
         self.abort, self.handed = AbortController(), b""
         self.middleware = KeepaliveMiddleware(
-            self.app_within(), interval, pacing=pacing, ping=self.ping, first=first,
+            self.app_within(), interval, pacing=pacing, ping=self.ping, first_ping=first_ping,
             abort=self.abort.signal if callables == "none" else self.choose_signal,
             routes=None if callables == "none" else self.choose_route,
             observer=self.observe, drain=drain,
@@ -368,7 +368,7 @@ class Machine(RuleBasedStateMachine):
 
     def meet(self, scope, receive, send):
         self.app_receive, self.app_send = receive, send
-        signal = stream(scope).signal
+        signal = get_stream(scope).signal
         signal.add_callback(lambda: self.on_stop(signal.reason))
         if self.listens:
             self.spawn(self.listen)
@@ -783,7 +783,7 @@ class Machine(RuleBasedStateMachine):
         ):
             last = max((when for when, *_ in self.wire), default=-math.inf)
             since = self.time - max(last, self.opened_on)
-            first = self.interval if self.first is None else self.first
+            first = self.interval if self.first_ping is None else self.first_ping
             allowed = self.interval if self.wire else first
             assert since <= allowed, f"silent for {since} s"
 

@@ -18,11 +18,11 @@ from keepalive import AbortController, KeepaliveMiddleware, Ping
 OTHER = {
     "interval": st.sampled_from([1, 4, 6]),
     "pacing": st.sampled_from(["idle", "steady"]),
-    "first": st.sampled_from([None, 0]),
+    "first_ping": st.sampled_from([None, 0]),
     "drain": st.sampled_from([None, 0, 2.25]),
     "max_lifetime": st.sampled_from([None, 5.5]),
     "send_timeout": st.sampled_from([None, 1.75]),
-    "headers": st.booleans(),
+    "anti_buffering": st.booleans(),
 }
 """Options of the other middlewares: shorter times than those of the stream's own."""
 

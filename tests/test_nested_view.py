@@ -1,11 +1,12 @@
-"""`stream(scope)` is the stream that is actually kept alive, wherever in the nest that is."""
+"""`get_stream(scope)` is the stream that is actually kept alive, wherever in the nest."""
 
 import anyio
 import pytest
 from endings import leaves_at
 from harness import END, START, http, play, start
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, Ping, StopReason, stream
+from keepalive import KeepaliveMiddleware, Ping, StopReason, get_stream
 
 pytestmark = pytest.mark.timeout(20, method="signal")
 
@@ -34,19 +35,22 @@ class Nest:
 
 
 def by_media_type():
-    return Nest({}, formats=SPACES), {"head": HEAD}
+    return Nest({}, media_types=SPACES), {"head": HEAD}
 
 
 def by_media_type_three_deep():
-    return Nest({}, {"drain": 5}, formats=SPACES), {"head": HEAD}
+    return Nest({}, {"drain": 5}, media_types=SPACES), {"head": HEAD}
 
 
 def by_early_start():
-    return Nest({}, start_after=10, first=0), {"scope": http(headers=ACCEPTS), "head": None}
+    return Nest({}, start_after=10, first_ping=0), {
+        "scope": http(headers=ACCEPTS),
+        "head": None,
+    }
 
 
 def by_early_start_with_a_later_one_inside():
-    nest = Nest({"start_after": 60}, start_after=10, first=0)
+    nest = Nest({"start_after": 60}, start_after=10, first_ping=0)
     return nest, {"scope": http(headers=ACCEPTS), "head": None}
 
 
@@ -75,7 +79,7 @@ def nested(request, backend):
 
 def test_its_pings_are_counted(nested, log):
     async def look(scope, receive, send):
-        log.append(stream(scope).pings)
+        log.append(sent_pings(get_stream(scope)))
 
     world = nested([(1, look), (50, look), (60, END)])
     assert log == [0, len([when for when in world.all_pings if when < 50])]
@@ -87,10 +91,10 @@ def test_an_abort_stops_its_pings(nested, kept_from_the_beginning):
     own = []
 
     async def ask(scope, receive, send):
-        own.append(stream(scope))
+        own.append(get_stream(scope))
 
     async def abort(scope, receive, send):
-        (own[0] if kept_from_the_beginning else stream(scope)).abort()
+        (own[0] if kept_from_the_beginning else get_stream(scope)).abort()
 
     world = nested([(1, ask), (32, abort), (60, END)])
     assert world.all_pings
@@ -102,7 +106,7 @@ def test_an_abort_stops_its_pings(nested, kept_from_the_beginning):
 def test_its_signal_is_triggered_by_a_shutdown(nested, log, asked_at):
     async def wait(scope, receive, send):
         with anyio.move_on_after(100):
-            log.add(await stream(scope).signal.wait())
+            log.add(await get_stream(scope).signal.wait())
 
     nested([(asked_at, wait), (60, END)], at=[(30, nested.shut_down)], prepare=log.prepare)
     assert log == [(30, StopReason.SHUTDOWN)]
@@ -110,8 +114,8 @@ def test_its_signal_is_triggered_by_a_shutdown(nested, log, asked_at):
 
 def test_its_signal_is_triggered_by_an_abort_of_the_app(nested, log):
     async def abort(scope, receive, send):
-        signal = stream(scope).signal
-        stream(scope).abort()
+        signal = get_stream(scope).signal
+        get_stream(scope).abort()
         with anyio.move_on_after(5):
             log.add(await signal.wait())
 
@@ -122,7 +126,7 @@ def test_its_signal_is_triggered_by_an_abort_of_the_app(nested, log):
 def test_its_signal_is_triggered_when_the_client_leaves(nested, log):
     async def wait(scope, receive, send):
         with anyio.move_on_after(100):
-            log.add(await stream(scope).signal.wait())
+            log.add(await get_stream(scope).signal.wait())
 
     nested([(1, wait), (120, END)], prepare=leaves_at(40, log))
     assert log == [(40, StopReason.DISCONNECTED)]
@@ -130,7 +134,7 @@ def test_its_signal_is_triggered_when_the_client_leaves(nested, log):
 
 def test_its_signal_is_not_triggered_before(nested, log):
     async def look(scope, receive, send):
-        log.append(stream(scope).signal.aborted)
+        log.append(get_stream(scope).signal.aborted)
 
     nested([(1, look), (30, look), (60, END)])
     assert log == [False, False]
@@ -140,8 +144,8 @@ def test_the_inner_stream_is_the_one_where_the_inner_middleware_pings(backend, l
     """As ever: each kept response has one."""
 
     async def abort(scope, receive, send):
-        log.append(stream(scope).pings)
-        stream(scope).abort()
+        log.append(sent_pings(get_stream(scope)))
+        get_stream(scope).abort()
 
     world = play(backend, [(20, abort), (60, END)], wrap=Nest({}))
     assert log == [1]

@@ -3,8 +3,9 @@
 import anyio
 import pytest
 from harness import END, PING, SSE, START, body, http, play, run, start
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, stream
+from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, get_stream
 
 TYPE = b"content-type"
 
@@ -61,7 +62,7 @@ def test_header_names_come_in_any_case(backend, name, value):
 def test_headers_may_be_a_one_shot_generator(backend):
     for value, pings in ((b"text/event-stream", [15]), (b"text/html", [])):
         headers = (pair for pair in [(TYPE, value)])
-        world = play(backend, [(20, END)], head=start(headers), headers=False)
+        world = play(backend, [(20, END)], head=start(headers), anti_buffering=False)
         assert world.headers == [(TYPE, value)]
         assert world.pings == pings
 
@@ -83,7 +84,7 @@ def test_excluded_scopes_get_the_servers_own_callables(backend, scope):
 
         async def app(scope, receive, send):
             seen.append((receive, send))
-            assert not stream(scope).signal.aborted
+            assert not get_stream(scope).signal.aborted
 
         async def receive(): ...
         async def send(message): ...
@@ -236,7 +237,7 @@ def test_the_servers_error_is_the_one_the_app_sees(backend, head, steps, refused
         head=head,
         prepare=lambda world: setattr(world, "failing", failing),
         raises=ServerError,
-        headers=False,
+        anti_buffering=False,
     )
     assert given[-1] == (steps[-1][1] if steps and steps[-1][1] != END else head)
     assert len(world.sent) == refused
@@ -331,8 +332,8 @@ def test_headers_are_added_once(backend):
 
 def test_what_the_inner_one_leaves_alone_the_outer_one_may_keep_alive(backend):
     head = start([(TYPE, b"application/x-ndjson")])
-    formats = {"application/x-ndjson": Ping.raw(PING, at="line")}
-    world = play(backend, [(9, END)], head=head, wrap=nested(10, 4, formats=formats))
+    media_types = {"application/x-ndjson": Ping.raw(PING, at="line")}
+    world = play(backend, [(9, END)], head=head, wrap=nested(10, 4, media_types=media_types))
     assert world.pings == [4, 8]
 
 
@@ -357,7 +358,7 @@ def test_the_app_sees_the_innermost_stream(backend):
     counts = []
 
     async def count(scope, receive, send):
-        counts.append(stream(scope).pings)
+        counts.append(sent_pings(get_stream(scope)))
 
     play(backend, [(9, count), (10, END)], wrap=nested(4, 3))
     assert counts == [2]

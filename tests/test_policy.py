@@ -21,20 +21,20 @@ BAD_POLICIES = [
       for bad in (0, 1e-310, 0.0009, -1, -0.0, NAN, INF, -INF, 10**400)),
     *(({"interval": bad}, TypeError, "interval must be a number of seconds, got")
       for bad in (True, "5", None, Decimal(5), [])),
-    *(({"first": bad}, ValueError, "first must be 0 .at once. or above and finite")
+    *(({"first_ping": bad}, ValueError, "first_ping must be 0 .at once. or above and finite")
       for bad in (-1, NAN, INF)),
-    *(({"first": bad}, TypeError, "first must be a number of seconds")
+    *(({"first_ping": bad}, TypeError, "first_ping must be a number of seconds")
       for bad in (False, "0")),
     ({"pacing": "fast"}, ValueError, "pacing must be \"idle\" or \"steady\", got 'fast'"),
     ({"pacing": None}, ValueError, "pacing must be"),
-    ({"headers": 1}, TypeError, "headers must be True or False, got 1"),
+    ({"anti_buffering": 1}, TypeError, "anti_buffering must be True or False, got 1"),
     ({"ping": b": x\n"}, TypeError, "ping must be a Ping, got b': x"),
     ({"ping": Ping.space()}, ValueError, "ping must not be spaces"),
-    ({"formats": ["a/b"]}, TypeError, "formats must map media types to pings, got"),
-    ({"formats": {"a/b": " "}}, TypeError, "formats: 'a/b' must be given a Ping, got ' '"),
-    ({"formats": {1: Ping.space()}}, TypeError, "formats: a media type must be str, got 1"),
-    ({"formats": {"text/event-stream": Ping.event()}}, ValueError, "has its own field, ping"),
-    *(({"formats": {bad: Ping.space()}}, ValueError, "formats: a media type must be type/sub")
+    ({"media_types": ["a/b"]}, TypeError, "media_types must map media types to pings, got"),
+    ({"media_types": {"a/b": " "}}, TypeError, r"'a/b' must be given a Ping, got ' '"),
+    ({"media_types": {1: Ping.space()}}, TypeError, "a media type must be str, got 1"),
+    ({"media_types": {"text/event-stream": Ping.event()}}, ValueError, "its own field, ping"),
+    *(({"media_types": {bad: Ping.space()}}, ValueError, "a media type must be type/sub")
       for bad in ("ndjson", "a/*", "*/*", "a/b; q=1", "", "a/b/c")),
     *(({name: bad}, ValueError, f"{name} must be above 0 .at least 0.001. and finite .seconds")
       for name in ("max_lifetime", "send_timeout") for bad in (0, 0.0009, -1, NAN, INF)),
@@ -105,22 +105,22 @@ def test_defaults():
     assert (policy.max_lifetime, policy.drain) == (None, None)
     assert (policy.farewell, policy.send_timeout) == (None, None)
     assert policy.interval == 15.0
-    assert (policy.pacing, policy.first, policy.headers) == ("idle", None, True)
+    assert (policy.pacing, policy.first_ping, policy.anti_buffering) == ("idle", None, True)
     assert policy.ping == Ping.event()
-    assert policy.formats == {}
+    assert policy.media_types == {}
     assert KeepaliveMiddleware.__init__.__defaults__ == (15.0,)
 
 
 def test_a_policy_is_an_immutable_value():
-    formats = {"A/B ": Ping.space()}
-    policy = Policy(interval=3, formats=formats)
-    formats.clear()
-    assert policy.formats == {"a/b": Ping.space()}
-    assert policy == Policy(interval=3.0, formats={"a/b": Ping.space()})
-    assert hash(policy) == hash(Policy(interval=3.0, formats={"a/b": Ping.space()}))
+    media_types = {"A/B ": Ping.space()}
+    policy = Policy(interval=3, media_types=media_types)
+    media_types.clear()
+    assert policy.media_types == {"a/b": Ping.space()}
+    assert policy == Policy(interval=3.0, media_types={"a/b": Ping.space()})
+    assert hash(policy) == hash(Policy(interval=3.0, media_types={"a/b": Ping.space()}))
     assert isinstance(policy.interval, float)
     assert [*dataclasses.asdict(policy)] == [
-        "interval", "pacing", "first", "ping", "formats", "headers",
+        "interval", "pacing", "first_ping", "ping", "media_types", "anti_buffering",
         "max_lifetime", "drain", "farewell", "send_timeout", "start_after", "start_as",
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -130,7 +130,7 @@ def test_a_policy_is_an_immutable_value():
 
 
 def test_times_are_plain_arithmetic():
-    policy = Policy(interval=10, first=4)
+    policy = Policy(interval=10, first_ping=4)
     assert first_ping_at(policy, 100) == 104
     assert first_ping_at(Policy(interval=10), 100) == 110
     assert [next_due(policy, 100, last, 0) for last in (80, 94, 99)] == [104, 104, 109]
@@ -138,7 +138,7 @@ def test_times_are_plain_arithmetic():
 
 
 def test_the_steady_grid_is_plain_arithmetic():
-    policy = Policy(interval=10, first=4, pacing="steady")
+    policy = Policy(interval=10, first_ping=4, pacing="steady")
     times = (0, 103.9, 104, 113.7, 113.8, 114, 123, 160)
     assert [next_due(policy, 100, 0, now) for now in times] == [
         104, 104, 104, 104, 114, 114, 114, 154
@@ -211,7 +211,7 @@ def test_the_first_match_wins():
 
 
 def test_a_number_is_the_same_policy_with_another_interval():
-    default = Policy(ping=Ping.comment(), first=0, pacing="steady")
+    default = Policy(ping=Ping.comment(), first_ping=0, pacing="steady")
     routes = Routes(default, {"/a": 2})
     assert routes.match(http("/a")).policy == dataclasses.replace(default, interval=2)
     assert routes.match(http("/b")).policy is default
@@ -237,7 +237,7 @@ BAD_ROUTES = [
     ({"/a": {"intervall": 1}}, TypeError, r"\['/a'\] has no .* the nearest is 'interval'"),
     ({"/a": {3: 1}}, TypeError, r"routes\['/a'\] has no option 3; the nearest is"),
     ({"/a": {"abort": None}}, TypeError, r"\['/a'\]: 'abort' is an option of Keepalive"),
-    ({"/a": {"formats": 3}}, TypeError, r"routes\['/a'\]: formats must map"),
+    ({"/a": {"media_types": 3}}, TypeError, r"routes\['/a'\]: media_types must map"),
     (
         {"/a": {"farewell": Ping.comment()}},
         ValueError,
@@ -319,7 +319,7 @@ def test_a_callables_mapping_may_be_changed():
 # routes inherit
 
 
-COMPLETE = {"drain": 10, "farewell": Ping.comment("bye"), "start_after": 20, "first": 0}
+COMPLETE = {"drain": 10, "farewell": Ping.comment("bye"), "start_after": 20, "first_ping": 0}
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ COMPLETE = {"drain": 10, "farewell": Ping.comment("bye"), "start_after": 20, "fi
         ({"interval": 2}, {"interval": 2}),
         ({"max_lifetime": 60, "interval": 3}, {"max_lifetime": 60, "interval": 3}),
         ({"interval": 3, "max_lifetime": 60}, {"max_lifetime": 60, "interval": 3}),
-        ({"first": None}, {"first": None}),
-        ({"formats": {"a/b": Ping.space()}}, {"formats": {"a/b": Ping.space()}}),
+        ({"first_ping": None}, {"first_ping": None}),
+        ({"media_types": {"a/b": Ping.space()}}, {"media_types": {"a/b": Ping.space()}}),
         ({"drain": None, "max_lifetime": 9}, {"drain": None, "max_lifetime": 9}),
     ],
 )
@@ -346,8 +346,8 @@ def test_a_policy_inherits_nothing():
 
 
 def test_what_an_inherited_option_needs_may_be_switched_off():
-    default = Policy(**COMPLETE, formats={"a/b": Ping.space()}, start_as="a/b")
-    routes = {"/a": {"drain": None}, "/b": {"start_after": None}, "/c": {"formats": {}}}
+    default = Policy(**COMPLETE, media_types={"a/b": Ping.space()}, start_as="a/b")
+    routes = {"/a": {"drain": None}, "/b": {"start_after": None}, "/c": {"media_types": {}}}
     found = {path: Routes(default, routes).match(http(path)).policy for path in routes}
     assert (found["/a"].farewell, found["/a"].start_as) == (None, "a/b")
     assert (found["/b"].farewell, found["/b"].start_as) == (COMPLETE["farewell"], None)
@@ -397,8 +397,9 @@ def test_a_callable_that_fails_costs_only_its_route(backend, caplog, bad):
 @pytest.mark.parametrize(
     ("option", "nearest"),
     [
-        ("intervall", "interval"), ("ping_interval", "interval"), ("header", "headers"),
-        ("on_stop", "on_shutdown"), ("route", "routes"), ("q", "ping"),
+        ("intervall", "interval"), ("ping_interval", "interval"),
+        ("buffering", "anti_buffering"), ("on_stop", "on_shutdown"),
+        ("route", "routes"), ("q", "ping"),
     ],
 )  # fmt: skip
 def test_an_unknown_option_names_the_nearest_right_one(option, nearest):
@@ -428,7 +429,7 @@ def test_headers_that_are_added(backend):
     added = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache, no-transform")]
     own = [(b"content-type", b"text/event-stream")]
     assert play(backend, [(1, END)], head=start(own)).headers == own + added
-    assert play(backend, [(1, END)], head=start(own), headers=False).headers == own
+    assert play(backend, [(1, END)], head=start(own), anti_buffering=False).headers == own
     for mine in [(b"X-Accel-Buffering", b"yes"), (b"Cache-Control", b"max-age=1")]:
         headers = [*own, mine]
         world = play(backend, [(1, END)], head=start(headers))

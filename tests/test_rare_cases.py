@@ -15,7 +15,7 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 
 VALUE = contextvars.ContextVar("value")
@@ -211,7 +211,7 @@ def test_the_first_ping_is_in_time_after_a_start_that_blocked(backend):
     def prepare(world):
         world.slow = lambda message: 4 if message["type"].endswith("start") else 0
 
-    world = play(backend, [(30, END)], prepare=prepare, first=3)
+    world = play(backend, [(30, END)], prepare=prepare, first_ping=3)
     assert world.timeline == [(4, START), (7, PING), (22, PING), (30, END)]
 
 
@@ -275,7 +275,7 @@ def test_the_signal_has_the_reason_that_is_reported(backend, log, around):
         return call
 
     async def ask(scope, receive, send):
-        signal = stream(scope).signal
+        signal = get_stream(scope).signal
         signal.add_callback(lambda: log.append(signal.reason))
 
     steps = [(1, ask), (20, body(more=False))]

@@ -11,7 +11,8 @@ import pytest
 from endings import BYE, FAREWELL, Log
 from harness import END, START, play, run
 
-from keepalive import KeepaliveMiddleware, SignalOwner, StopReason, on_signals
+from keepalive import KeepaliveMiddleware, StopReason, on_signals
+from keepalive._signals import SignalOwner
 
 # Signals that nobody else in the test process minds.
 ONE, TWO = signal.SIGUSR1, signal.SIGUSR2

@@ -10,6 +10,7 @@ import threading
 import anyio
 import pytest
 from harness import END, PING, START, body, http, play, run, start
+from sent_pings import sent_pings
 
 from keepalive import (
     AbortController,
@@ -19,7 +20,7 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 
 X = b"data: x\n\n"
@@ -82,7 +83,7 @@ def test_no_ping_is_begun_once_abort_has_returned(backend):
 def test_a_stream_that_opens_after_an_abort_has_no_pings(backend):
     controller = AbortController()
     controller.abort()
-    world = play(backend, [(40, END)], abort=controller.signal, first=0)
+    world = play(backend, [(40, END)], abort=controller.signal, first_ping=0)
     assert world.timeline == [(0, START), (40, END)]
     assert world.ended.reason is StopReason.ABORTED
 
@@ -183,7 +184,7 @@ def test_the_owner_is_subscribed_to_once_before_the_first_stream(backend):
 
 
 def test_an_owner_that_has_shut_down_already(backend):
-    world = play(backend, [(20, END)], first=0, on_shutdown=lambda callback: callback())
+    world = play(backend, [(20, END)], first_ping=0, on_shutdown=lambda callback: callback())
     assert (world.pings, world.ended.reason) == ([], StopReason.SHUTDOWN)
 
 
@@ -238,7 +239,7 @@ def test_a_shutdown_wakes_many_streams_at_once(backend):
 
     async def app(scope, receive, send):
         await send(start())
-        reasons.append(await stream(scope).signal.wait())
+        reasons.append(await get_stream(scope).signal.wait())
 
     async def main():
         async def send(message): ...
@@ -286,7 +287,7 @@ def test_the_first_reason_wins_within_one_turn_of_the_loop_too(backend, end, how
 
     async def stop(scope, receive, send):
         actions = {
-            "own": stream(scope).abort,
+            "own": get_stream(scope).abort,
             "signal": controller.abort,
             "shutdown": made[0].shutdown,
         }
@@ -340,7 +341,7 @@ def test_a_client_that_left_before_the_response_started(backend):
         async def app(scope, receive, send):
             while (await receive())["type"] != "http.disconnect":
                 pass
-            assert stream(scope).signal.reason is StopReason.DISCONNECTED
+            assert get_stream(scope).signal.reason is StopReason.DISCONNECTED
             await send(start())
             await anyio.sleep(40)
 
@@ -574,10 +575,10 @@ def test_an_apps_signal_is_aborted_as_soon_as_its_stream_stops(backend):
     controller, seen = AbortController(), []
 
     async def listen(scope, receive, send):
-        mine = stream(scope)
-        assert (mine.pings, mine.signal.aborted) == (0, False)
+        mine = get_stream(scope)
+        assert (sent_pings(mine), mine.signal.aborted) == (0, False)
         reason = await mine.signal.wait()
-        seen.append((mine.pings, reason))
+        seen.append((sent_pings(mine), reason))
         await send(body(b"event: stopping\ndata: \n\n", more=False))
 
     world = play(backend, [(1, listen)], abort=controller.signal, at=[(40, controller.abort)])
@@ -587,7 +588,7 @@ def test_an_apps_signal_is_aborted_as_soon_as_its_stream_stops(backend):
 
 def test_an_app_may_abort_its_own_stream(backend):
     async def abort(scope, receive, send):
-        stream(scope).abort()
+        get_stream(scope).abort()
 
     world = play(backend, [(20, abort), (50, END)])
     assert (world.pings, world.ended.reason) == ([15], StopReason.ABORTED)
@@ -596,7 +597,7 @@ def test_an_app_may_abort_its_own_stream(backend):
 def test_an_app_may_abort_before_its_response_starts(backend):
     def wrap(app, **options):
         async def hasty(scope, receive, send):
-            stream(scope).abort()
+            get_stream(scope).abort()
             await app(scope, receive, send)
 
         return KeepaliveMiddleware(hasty, **options)
@@ -610,7 +611,7 @@ def test_an_abort_before_the_response_starts_is_reported_as_that_starts(backend)
 
     def wrap(app, **options):
         async def hasty(scope, receive, send):
-            mine = stream(scope)
+            mine = get_stream(scope)
             mine.signal.add_callback(lambda: reasons.append(mine.signal.reason))
             mine.abort()
             mine.abort()
@@ -628,7 +629,7 @@ def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
     streams = []
 
     async def abort(scope, receive, send):
-        streams.append(stream(scope))
+        streams.append(get_stream(scope))
         streams[0].abort()
 
     assert play(backend, [(0, abort), (50, END)], head=start([])).events == []
@@ -639,8 +640,8 @@ def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
     signals = []
 
     async def look(scope, receive, send):
-        signals.append(stream(scope).signal)
-        assert stream(scope).pings == 0
+        signals.append(get_stream(scope).signal)
+        assert sent_pings(get_stream(scope)) == 0
 
     world = play(backend, [(0, look), (50, END)], head=start([]))
     assert world.events == []
@@ -652,7 +653,7 @@ def test_a_client_that_left_before_a_response_that_is_no_stream(backend):
 
     def wrap(app, **options):
         async def patient(scope, receive, send):
-            streams.append(stream(scope))
+            streams.append(get_stream(scope))
             while (await receive())["type"] != "http.disconnect":
                 pass
             await app(scope, receive, send)
@@ -678,14 +679,14 @@ def test_an_app_that_empties_its_scope_has_its_own_error_come_out(backend):
 def test_outside_there_is_no_stream():
     for scope in (http(), {"type": "websocket"}, {"asgi-keepalive": 5}):
         with pytest.raises(LookupError, match="no KeepaliveMiddleware is serving this scope"):
-            stream(scope)
+            get_stream(scope)
 
 
 def test_when_the_call_is_over_there_is_no_stream_any_more(backend):
     scope = http()
     play(backend, [(1, END)], scope=scope)
     with pytest.raises(LookupError):
-        stream(scope)
+        get_stream(scope)
     assert scope == http()
 
 
@@ -694,7 +695,7 @@ def test_a_signal_asked_for_after_the_stop_is_aborted(backend):
     controller.abort()
 
     async def look(scope, receive, send):
-        reasons.append(stream(scope).signal.reason)
+        reasons.append(get_stream(scope).signal.reason)
 
     play(backend, [(1, look), (2, END)], abort=controller.signal)
     assert reasons == [StopReason.ABORTED]
@@ -817,5 +818,5 @@ def test_an_abort_while_the_start_is_sent_prevents_a_ping_at_once(backend):
         world.slow = lambda message: 5 if message["type"].endswith("start") else 0
 
     at = [(3, controller.abort)]
-    options = {"first": 0, "abort": lambda _: controller.signal, "prepare": prepare}
+    options = {"first_ping": 0, "abort": lambda _: controller.signal, "prepare": prepare}
     assert play(backend, [(20, END)], at=at, **options).pings == []

@@ -9,7 +9,7 @@ import pytest
 import trio.testing
 from harness import PING, body, run, start
 
-from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, stream
+from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason, get_stream
 from keepalive.testing import timeline
 
 
@@ -142,7 +142,7 @@ def test_something_else_happens_at_its_time(serve):
 
     async def app(scope, receive, send):
         await send(start())
-        reasons.append(await stream(scope).signal.wait())
+        reasons.append(await get_stream(scope).signal.wait())
         await anyio.sleep(60)
 
     controller = AbortController()

@@ -160,7 +160,7 @@ def test_steady_pings_that_were_missed_are_left_out(backend):
 
 
 def test_the_steady_grid_starts_at_the_first_ping(backend):
-    world = play(backend, [(40, END)], pacing="steady", first=2)
+    world = play(backend, [(40, END)], pacing="steady", first_ping=2)
     assert world.pings == [2, 17, 32]
 
 
@@ -176,29 +176,29 @@ def test_a_steady_ping_goes_out_right_behind_a_blocked_send(backend):
 
 
 def test_first_at_once(backend):
-    world = play(backend, [(5, X), (22, END)], first=0)
+    world = play(backend, [(5, X), (22, END)], first_ping=0)
     assert world.timeline == [(0, START), (0, PING), (5, X), (20, PING), (22, END)]
 
 
 def test_first_at_once_steady(backend):
-    world = play(backend, [(5, X), (31, END)], first=0, pacing="steady")
+    world = play(backend, [(5, X), (31, END)], first_ping=0, pacing="steady")
     assert world.pings == [0, 15, 30]
 
 
 def test_first_sooner_than_the_interval(backend):
-    assert play(backend, [(20, END)], first=2).pings == [2, 17]
+    assert play(backend, [(20, END)], first_ping=2).pings == [2, 17]
 
 
 def test_first_later_than_the_interval(backend):
-    assert play(backend, [(80, END)], first=60).pings == [60, 75]
+    assert play(backend, [(80, END)], first_ping=60).pings == [60, 75]
 
 
 def test_data_before_the_first_ping_takes_its_place(backend):
-    assert play(backend, [(1, X), (20, END)], first=2).pings == [16]
+    assert play(backend, [(1, X), (20, END)], first_ping=2).pings == [16]
 
 
 def test_no_ping_before_first_whatever_the_app_sends(backend):
-    assert play(backend, [(1, X), (70, END)], first=60).pings == [60]
+    assert play(backend, [(1, X), (70, END)], first_ping=60).pings == [60]
 
 
 # a due ping waits for its boundary
@@ -263,7 +263,7 @@ def test_pings_follow_the_streams_own_line_endings(backend):
 def test_ndjson_is_pinged_at_line_ends_where_it_is_asked_for(backend):
     head = start([(b"Content-Type", b"Application/X-NDJSON; charset=utf-8")])
     steps = [(1, b'{"a":1}\n'), (20, b'{"b"'), (40, b":2}\n"), (56, END)]
-    world = play(backend, steps, head=head, formats={"application/x-ndjson": Ping.space()})
+    world = play(backend, steps, head=head, media_types={"application/x-ndjson": Ping.space()})
     assert world.timeline == [
         (0, START), (1, b'{"a":1}\n'), (16, b" "), (20, b'{"b"'), (40, b":2}\n"), (40, b" "),
         (55, b" "), (56, END),
@@ -311,7 +311,7 @@ def test_a_bom_behind_a_first_ping_is_left_out_byte_by_byte(backend):
 
 def test_a_bom_behind_a_first_ping_and_an_empty_body_is_left_out(backend):
     steps = [(1, b""), (2, b"\xef\xbb"), (3, b""), (4, b"\xbfdata: x\n\n"), (5, END)]
-    world = play(backend, steps, first=0)
+    world = play(backend, steps, first_ping=0)
     assert world.timeline == [
         (0, START), (0, PING), (4, b"data: x\n\n"), (5, END)
     ]  # fmt: skip

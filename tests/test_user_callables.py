@@ -19,7 +19,7 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 
 pytestmark = pytest.mark.timeout(20, method="signal")
@@ -129,7 +129,7 @@ def test_a_callable_of_a_ping_that_raises(backend, caplog, make, what):
 def test_a_callable_of_a_first_ping_that_raises(backend, caplog, make):
     """It is called by the app's own send of its start."""
     ping = Ping.event(data=fails(make, []))
-    world = play(backend, [(1, X), (2, END)], ping=ping, first=0)
+    world = play(backend, [(1, X), (2, END)], ping=ping, first_ping=0)
     assert world.timeline == [(0, START), (0, PING), (1, X), (2, END)]
     assert errors_in(caplog) == [type(make())]
 
@@ -182,7 +182,7 @@ def test_a_callback_of_a_streams_signal_that_raises(backend, caplog, make, log):
     calls = []
 
     async def add(scope, receive, send):
-        stream(scope).signal.add_callback(fails(make, calls))
+        get_stream(scope).signal.add_callback(fails(make, calls))
 
     world = play(backend, [(1, add), (40, X)], prepare=leaves_at(25, log))
     assert world.ended.reason is StopReason.DISCONNECTED

@@ -24,16 +24,16 @@ from keepalive import (
     Ping,
     PingSent,
     Policy,
-    SignalOwner,
+    PolicyOptions,
+    RouteValue,
     StopReason,
     StreamEnded,
+    StreamEvent,
     StreamStarted,
+    get_stream,
     on_signals,
-    stream,
 )
 from keepalive.testing import timeline
-
-StreamEvent = StreamStarted | PingSent | StreamEnded
 
 
 async def raw_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,10 +81,10 @@ assert_type(
     Policy(
         interval=5.0,
         pacing="steady",
-        first=0,
+        first_ping=0,
         ping=Ping.comment(),
-        formats={"application/x-ndjson": Ping.space()},
-        headers=False,
+        media_types={"application/x-ndjson": Ping.space()},
+        anti_buffering=False,
         max_lifetime=3600,
         drain=0,
         farewell=Ping.event("bye"),
@@ -94,21 +94,21 @@ assert_type(
     ),
     Policy,
 )
-assert_type(Policy().first, float | None)
+assert_type(Policy().first_ping, float | None)
 assert_type(Policy().max_lifetime, float | None)
 assert_type(Policy().drain, float | None)
 assert_type(Policy().farewell, Ping | None)
 assert_type(Policy().send_timeout, float | None)
 assert_type(Policy().start_after, float | None)
 assert_type(Policy().start_as, str | None)
-assert_type(Policy().formats, Mapping[str, Ping])
+assert_type(Policy().media_types, Mapping[str, Ping])
 
 Policy(5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 Policy(interval="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(interval=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(pacing="busy")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(ping=b": \n")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-Policy(formats={"a/b": b"\n"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+Policy(media_types={"a/b": b"\n"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
 Policy(drain="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(drain=5, farewell="bye")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Policy(start_after="20")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -130,10 +130,10 @@ KeepaliveMiddleware(
     raw_app,
     interval=5.0,
     pacing="steady",
-    first=0,
+    first_ping=0,
     ping=Ping.comment(),
-    formats={"application/x-ndjson": Ping.space()},
-    headers=False,
+    media_types={"application/x-ndjson": Ping.space()},
+    anti_buffering=False,
     max_lifetime=3600,
     drain=5,
     farewell=Ping.event("bye"),
@@ -151,7 +151,7 @@ Starlette(middleware=[Middleware(KeepaliveMiddleware)])
 Starlette(middleware=[Middleware(KeepaliveMiddleware, interval=5.0, routes={"/x": None})])
 FastAPI().add_middleware(KeepaliveMiddleware)
 FastAPI().add_middleware(KeepaliveMiddleware, interval=5.0, abort=AbortController().signal)
-FastAPI(middleware=[Middleware(KeepaliveMiddleware, pacing="steady", first=0)])
+FastAPI(middleware=[Middleware(KeepaliveMiddleware, pacing="steady", first_ping=0)])
 
 KeepaliveMiddleware()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 KeepaliveMiddleware(42)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -162,7 +162,7 @@ KeepaliveMiddleware(raw_app, pacing="busy")  # type: ignore[arg-type] # pyright:
 KeepaliveMiddleware(raw_app, ping=b": \n")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Starlette().add_middleware(KeepaliveMiddleware, every=5.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 FastAPI().add_middleware(KeepaliveMiddleware, interval="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-Middleware(KeepaliveMiddleware, headers=1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Middleware(KeepaliveMiddleware, anti_buffering=1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 # Routes.
@@ -171,6 +171,18 @@ Middleware(KeepaliveMiddleware, headers=1)  # type: ignore[arg-type] # pyright: 
 def policy_for(scope: Scope) -> Policy | float | None:
     """Choose a policy, an interval, or exclusion."""
     return Policy() if scope["path"] == "/a" else 5.0
+
+
+def options_for(scope: Scope) -> PolicyOptions:
+    """Choose options that are merged over the middleware's own."""
+    return {"interval": 1.0, "drain": None} if scope["path"] == "/a" else {}
+
+
+def value_for(scope: Scope) -> RouteValue:
+    """Choose any of the four kinds of value."""
+    path: str = scope["path"]
+    table: dict[str, RouteValue] = {"/a": {"ping": Ping.comment()}, "/b": 2, "/c": Policy()}
+    return table.get(path)
 
 
 def interval_for(scope: MutableMapping[str, Any]) -> float:
@@ -187,10 +199,17 @@ KeepaliveMiddleware(raw_app, routes=lambda scope: {"ping": Ping.comment()})
 only_policies = {"/a": Policy()}
 KeepaliveMiddleware(raw_app, routes=only_policies)
 KeepaliveMiddleware(raw_app, routes=policy_for)
+KeepaliveMiddleware(raw_app, routes=options_for)
+KeepaliveMiddleware(raw_app, routes=value_for)
+KeepaliveMiddleware(raw_app, routes=lambda scope: Policy())
+table: dict[str, RouteValue] = {"/a": {"interval": 1.0}, "/b": 1.0, "/c": None}
+KeepaliveMiddleware(raw_app, routes=table)
 KeepaliveMiddleware(raw_app, routes=interval_for)
 KeepaliveMiddleware(raw_app, routes=lambda scope: 1.0 if scope["path"] == "/a" else None)
 
 KeepaliveMiddleware(raw_app, routes={"/a": "1"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+KeepaliveMiddleware(raw_app, routes={"/a": {"intervall": 1.0}})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+wrong: PolicyOptions = {"interval": "1"}  # type: ignore[typeddict-item] # pyright: ignore[reportAssignmentType]
 KeepaliveMiddleware(raw_app, routes={1: 1.0})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, routes=["/a"])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, routes=lambda: 1.0)  # type: ignore[arg-type, misc] # pyright: ignore[reportArgumentType]
@@ -257,8 +276,7 @@ KeepaliveMiddleware(raw_app, on_shutdown=callbacks.append)
 KeepaliveMiddleware(raw_app, on_shutdown=lambda callback: callbacks.append(callback))
 
 owner = on_signals(signal.SIGTERM, 2)
-assert_type(owner, SignalOwner)
-assert_type(owner.restore(), None)
+assert_type(owner, Callable[[Callable[[], None]], None])
 KeepaliveMiddleware(raw_app, drain=5.0, on_shutdown=owner)
 Starlette().add_middleware(KeepaliveMiddleware, on_shutdown=on_signals(signal.SIGTERM))
 
@@ -300,6 +318,10 @@ def watch_pings(event: PingSent) -> None:
     """See pings alone: no observer, for it is given the other events too."""
 
 
+def watch_ends(event: StreamEnded) -> None:
+    """See ends alone: no observer either."""
+
+
 class Watcher:
     """An observer that is an object, or has one for a method."""
 
@@ -322,6 +344,7 @@ KeepaliveMiddleware(raw_app, observer=events.append)
 KeepaliveMiddleware(raw_app, observer=lambda event: print(event.path))
 KeepaliveMiddleware(raw_app, observer=print)
 
+KeepaliveMiddleware(raw_app, observer=watch_ends)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, observer=watch_pings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 KeepaliveMiddleware(raw_app, observer=lambda event: event.count)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownLambdaType, reportUnknownMemberType]
 KeepaliveMiddleware(raw_app, observer=Watcher)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -338,17 +361,16 @@ as_text: str = reason
 
 async def serve(scope: Scope, receive: Receive, send: Send) -> None:
     """Use everything that a stream has."""
-    own = stream(scope)
+    own = get_stream(scope)
     assert_type(own, KeepaliveStream)
-    assert_type(own.pings, int)
     assert_type(own.signal, AbortSignal)
     assert_type(own.abort(), None)
     assert_type(await own.signal.wait(), object)
     if own.signal.reason is StopReason.DISCONNECTED:
         return
-    own.pings = 1  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+    own.signal = controller.signal  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
     own.signal.wait()  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
-    stream("/path")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    get_stream("/path")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     await app(scope, receive, send)
     await app(scope=scope, receive=receive, send=send)
     await app(scope)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 import anyio
 import uvicorn
 
-from keepalive import KeepaliveMiddleware, Ping, StopReason, on_signals, stream
+from keepalive import KeepaliveMiddleware, Ping, StopReason, get_stream, on_signals
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -98,7 +98,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
     async with connected(scope) as connection:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        stopping = stream(scope).signal
+        stopping = get_stream(scope).signal
         async with anyio.create_task_group() as tasks:
 
             async def relay_to_the_end() -> None:

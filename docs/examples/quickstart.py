@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import anyio
 import uvicorn
 
-from keepalive import KeepaliveMiddleware, StopReason, on_signals, stream
+from keepalive import KeepaliveMiddleware, StopReason, get_stream, on_signals
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -69,7 +69,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
     """Send an event, say nothing for a while, and so on."""
     query = dict(parse_qsl(scope["query_string"].decode()))
     silence, steps = float(query.get("silence", SILENCE)), int(query.get("steps", 0))
-    stopping = stream(scope).signal
+    stopping = get_stream(scope).signal
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for step in count(1):

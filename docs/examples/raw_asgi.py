@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 import anyio
 
-from keepalive import KeepaliveMiddleware, StopReason, stream
+from keepalive import KeepaliveMiddleware, StopReason, get_stream
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -34,7 +34,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         return
     query = dict(parse_qsl(scope["query_string"].decode()))
     silence, events = float(query.get("silence", SILENCE)), int(query.get("events", EVENTS))
-    stopping = stream(scope).signal
+    stopping = get_stream(scope).signal
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for half in [b"data: first half\n", b"data: second half\n\n"] * events:

@@ -27,8 +27,8 @@ from keepalive import (
     KeepaliveMiddleware,
     Ping,
     StreamEnded,
+    get_stream,
     on_signals,
-    stream,
 )
 
 Message = MutableMapping[str, Any]
@@ -74,7 +74,7 @@ def app_of(runner: Runner, abort: AbortController) -> App:
 
     async def events(scope: Scope, receive: Receive, send: Send) -> None:
         # Whatever stops the pings, be it the client that leaves, shuts the runner down.
-        stream(scope).signal.add_callback(runner.shut_down)
+        get_stream(scope).signal.add_callback(runner.shut_down)
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         hello = f"event: runner\ndata: {runner.id}\n\n".encode()

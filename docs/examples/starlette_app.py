@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from keepalive import AbortController, AbortSignal, KeepaliveMiddleware, stream
+from keepalive import AbortController, AbortSignal, KeepaliveMiddleware, get_stream
 
 INTERVAL = 2.0
 SILENCE = 9.0
@@ -71,7 +71,7 @@ owner = Owner()
 async def events(request: Request) -> StreamingResponse:
     """Stream until the user logs out or the owner stops."""
     silence = float(request.query_params.get("silence", SILENCE))
-    stopping = stream(request.scope).signal
+    stopping = get_stream(request.scope).signal
 
     async def body() -> AsyncIterator[str]:
         while not stopping.aborted:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 import anyio
 import uvicorn
 
-from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, on_signals, stream
+from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, get_stream, on_signals
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -71,7 +71,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
     query = query_of(scope)
     silence, steps = float(query.get("silence", SILENCE)), int(query.get("steps", 0))
     first = first_number(scope, silence)
-    stopping = stream(scope).signal
+    stopping = get_stream(scope).signal
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for number in count(first):
@@ -117,7 +117,7 @@ def policy_of(scope: Scope) -> Policy:
     return Policy(
         interval=interval,
         pacing="steady",
-        first=0,
+        first_ping=0,
         ping=Ping.event(data=f"{interval:g}"),
         drain=1.0,
     )

@@ -75,7 +75,7 @@ def ours(app: App, grid: Grid) -> App:
 
     def policy(scope: dict[str, Any]) -> Policy | None:
         first = max(0.0, scope["due"] - time.monotonic())
-        return Policy(interval=grid.interval, first=first, pacing="steady")
+        return Policy(interval=grid.interval, first_ping=first, pacing="steady")
 
     return KeepaliveMiddleware(app, routes=policy)  # type: ignore[return-value, arg-type]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from sent_pings import sent_pings
 
 from keepalive import (
     KeepaliveMiddleware,
@@ -26,7 +27,7 @@ from keepalive import (
     Policy,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,7 +50,7 @@ RECORDS = (b'{"n": 1}\n', b'{"n": 2, "text": "two words"}\n{"n": 3}\n', b'{"n": 
 def own_stream(scope: Scope) -> KeepaliveStream | None:
     """Return the stream of a request; nothing where no middleware keeps it alive."""
     with contextlib.suppress(LookupError):
-        return stream(scope)
+        return get_stream(scope)
     return None
 
 
@@ -66,8 +67,8 @@ async def lull(scope: Scope) -> None:
     if own is None:
         await asyncio.sleep(3 * INTERVAL)
     else:
-        enough = own.pings + 2
-        await until(lambda: own.pings >= enough or own.signal.aborted)
+        enough = sent_pings(own) + 2
+        await until(lambda: sent_pings(own) >= enough or own.signal.aborted)
 
 
 api = FastAPI()
@@ -165,7 +166,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def owned(scope: Scope, receive: Receive, send: Send) -> None:
     """Say when the owner has stopped the pings, stay silent, and go on nevertheless."""
-    own = stream(scope)
+    own = get_stream(scope)
     await start(send)
     if "/late/" in scope["path"]:  # a stream that opens when the owner has gone
         await asyncio.sleep(3 * INTERVAL)
@@ -230,10 +231,10 @@ VARIANTS: dict[str, ASGIApp] = {
         observer=note,
         routes={
             "/records/{token}": Policy(
-                interval=INTERVAL, formats={NDJSON.decode(): Ping.space()}
+                interval=INTERVAL, media_types={NDJSON.decode(): Ping.space()}
             ),
             "/echo/{token}": Policy(
-                interval=INTERVAL, formats={NDJSON.decode(): Ping.blank_line()}
+                interval=INTERVAL, media_types={NDJSON.decode(): Ping.blank_line()}
             ),
         },
     ),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from real.apps import CHUNKS, INTERVAL, lull, say, start, until
 from real.pings import PINGS
+from sent_pings import sent_pings
 
 from keepalive import (
     AbortController,
@@ -25,7 +26,7 @@ from keepalive import (
     KeepaliveMiddleware,
     Ping,
     Policy,
-    stream,
+    get_stream,
 )
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
@@ -91,14 +92,14 @@ async def gated(scope: Scope) -> AsyncIterator[bytes]:
 async def endless(scope: Scope) -> AsyncIterator[bytes]:
     """Go on until the stream is to stop, and then some more: somebody else has to end it."""
     yield b"id: 7\ndata: seven\n\n"
-    await stream(scope).signal.wait()
+    await get_stream(scope).signal.wait()
     await asyncio.sleep(3600)
 
 
 async def quiet(scope: Scope) -> AsyncIterator[bytes]:
     """Say nothing for many pings, and then something."""
     yield b"id: 1\ndata: before\n\n"
-    await until(lambda: stream(scope).pings >= 20)
+    await until(lambda: sent_pings(get_stream(scope)) >= 20)
     yield b"data: behind\n\n"
 
 
@@ -155,7 +156,7 @@ def policy_of(scope: Scope) -> Policy | None:
     return Policy(
         interval=INTERVAL,
         ping=PINGS[name],
-        first=0 if kind == "gated" else None,
+        first_ping=0 if kind == "gated" else None,
         drain=0.2 if kind == "endless" else None,
         farewell=Ping.event("stopping") if kind == "endless" else None,
     )

@@ -24,8 +24,8 @@ from keepalive import (
     StopReason,
     StreamEnded,
     StreamStarted,
+    get_stream,
     on_signals,
-    stream,
 )
 from keepalive._responder import Responder
 from keepalive._scheduler import _SCHEDULER
@@ -69,7 +69,7 @@ class Call:
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.token = scope["path"].split("/")[2]
         self.receive, self._send = receive, send
-        self._signal = stream(scope).signal
+        self._signal = get_stream(scope).signal
         self._number = 0
 
     @property

@@ -8,8 +8,9 @@ from typing import Final
 
 from hypercorn.middleware import ProxyFixMiddleware
 from real.ending_app import Message, Receive, Send, lifespan
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, stream
+from keepalive import KeepaliveMiddleware, get_stream
 
 
 async def serve(scope: Message, receive: Receive, send: Send) -> None:
@@ -24,7 +25,7 @@ async def serve(scope: Message, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", kind)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/stream":
-        assert stream(scope).pings == 0
+        assert sent_pings(get_stream(scope)) == 0
         await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
     await send({"type": "http.response.body", "body": b"data: ok\n\n"})
 

@@ -8,8 +8,9 @@ import json
 from typing import Final
 
 import anyio
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, Ping, Policy, stream
+from keepalive import KeepaliveMiddleware, Ping, Policy, get_stream
 from keepalive._types import ASGIApp, Receive, Scope, Send
 
 START_AFTER: Final = 0.1
@@ -49,11 +50,11 @@ class OnPurposeError(Exception):
 async def long_thought(scope: Scope) -> None:
     """Say nothing until a few pings have gone out; unkept, say it at once."""
     try:
-        own = stream(scope)
+        own = get_stream(scope)
     except LookupError:
         return
     with anyio.fail_after(20):
-        while own.pings < PINGS and not own.signal.aborted:
+        while sent_pings(own) < PINGS and not own.signal.aborted:
             await anyio.sleep(0.01)
 
 

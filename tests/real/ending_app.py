@@ -19,7 +19,7 @@ from typing import Any, Final
 import anyio
 import sniffio
 
-from keepalive import KeepaliveMiddleware, Ping, on_signals, stream
+from keepalive import KeepaliveMiddleware, Ping, get_stream, on_signals
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -63,7 +63,7 @@ async def say(send: Send, body: bytes, *, more: bool = True) -> None:
 async def finishing(scope: Message, send: Send) -> None:
     """End as soon as the shutdown is reported."""
     await say(send, b"data: hello\n\n")
-    await stream(scope).signal.wait()
+    await get_stream(scope).signal.wait()
     note("heard", path=scope["path"])
     await anyio.sleep(GOODBYE)
     await say(send, b"data: goodbye\n\n", more=False)

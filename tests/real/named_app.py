@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 from real.processes import EXAMPLES
 from real.watchdog_page import INTERVAL
 
-from keepalive import KeepaliveMiddleware, stream
+from keepalive import KeepaliveMiddleware, get_stream
 from keepalive._types import Receive, Scope, Send
 
 SCRIPT: Final = (EXAMPLES / "watchdog.js").read_bytes()
@@ -27,7 +27,7 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
     last = int(parse_qs(scope["query_string"].decode()).get("last", ["0"])[0])
     body = f"event: update\nid: {last + 1}\ndata: after {last}\n\n".encode()
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    await stream(scope).signal.wait()
+    await get_stream(scope).signal.wait()
 
 
 application: Final = KeepaliveMiddleware(router, INTERVAL)

@@ -25,8 +25,9 @@ from typing import Final
 
 from real.pings import PINGS
 from real.protocol_events import EVENTS
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, stream
+from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, get_stream
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.05
@@ -60,10 +61,10 @@ ALL_PINGS: Final = {
 async def quiet(scope: Scope, least: int = 2) -> None:
     """Be silent until so many pings have gone out; not at all where none will."""
     with contextlib.suppress(LookupError):
-        own = stream(scope)
-        enough = own.pings + least
+        own = get_stream(scope)
+        enough = sent_pings(own) + least
         async with asyncio.timeout(PATIENCE):
-            while own.pings < enough and not own.signal.aborted:
+            while sent_pings(own) < enough and not own.signal.aborted:
                 await asyncio.sleep(INTERVAL / 2)
 
 
@@ -145,9 +146,9 @@ def blindly_pinged(app: ASGIApp, ping: Ping) -> ASGIApp:
 def kept(app: ASGIApp, name: str) -> ASGIApp:
     """Keep an app alive with the ping of that name."""
     if name in RECORD_PINGS:
-        formats = {NDJSON: RECORD_PINGS[name]}
-        return KeepaliveMiddleware(app, INTERVAL, first=0, formats=formats)
-    return KeepaliveMiddleware(app, INTERVAL, first=0, ping=ALL_PINGS[name])
+        media_types = {NDJSON: RECORD_PINGS[name]}
+        return KeepaliveMiddleware(app, INTERVAL, first_ping=0, media_types=media_types)
+    return KeepaliveMiddleware(app, INTERVAL, first_ping=0, ping=ALL_PINGS[name])
 
 
 DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
@@ -166,7 +167,7 @@ def watched(app: ASGIApp, seen: list[tuple[str, KeepaliveStream]]) -> ASGIApp:
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(LookupError):
-            seen.append((f"{scope['method']} {scope['path']}", stream(scope)))
+            seen.append((f"{scope['method']} {scope['path']}", get_stream(scope)))
         await app(scope, receive, send)
 
     return served
@@ -193,7 +194,7 @@ def delivered(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         if scope["path"] == "/facts":
-            await tell(send, [(request, own.pings) for request, own in seen])
+            await tell(send, [(request, sent_pings(own)) for request, own in seen])
             return
         _, delivery, name, *_ = scope["path"].split("/")
         own = {"root_path": f"/{delivery}/{name}", "delivery": delivery}

@@ -13,8 +13,9 @@ from dataclasses import asdict
 from typing import Final
 
 from real.proxy_journal import GATES, JOURNAL, note, token_of
+from sent_pings import sent_pings
 
-from keepalive import KeepaliveMiddleware, Ping, Policy, stream
+from keepalive import KeepaliveMiddleware, Ping, Policy, get_stream
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
@@ -85,12 +86,12 @@ class Call:
 
     async def _hush(self) -> None:
         try:
-            own = stream(self.scope)
+            own = get_stream(self.scope)
         except LookupError:
             await self.gone()
             return
-        enough = own.pings + PINGS
-        while own.pings < enough and not own.signal.aborted:
+        enough = sent_pings(own) + PINGS
+        while sent_pings(own) < enough and not own.signal.aborted:
             await asyncio.sleep(0.01)
 
     async def gate(self) -> bool:
@@ -228,20 +229,20 @@ def with_header(app: ASGIApp, name: bytes, value: bytes) -> ASGIApp:
 
 def kept(**options: object) -> ASGIApp:
     """Return the app kept alive, with some options of its own."""
-    formats = {NDJSON: Ping.space()}
-    policy = Policy(**{"interval": INTERVAL, "formats": formats, **options})
+    media_types = {NDJSON: Ping.space()}
+    policy = Policy(**{"interval": INTERVAL, "media_types": media_types, **options})
     return KeepaliveMiddleware(router, routes=lambda _: policy, observer=note)
 
 
 VARIANTS: Final[dict[str, ASGIApp]] = {
     "plain": router,
     "kept": kept(),
-    "bare": kept(headers=False),
-    "accel": with_header(kept(headers=False), b"x-accel-buffering", b"no"),
-    "transform": with_header(kept(headers=False), b"cache-control", b"no-transform"),
+    "bare": kept(anti_buffering=False),
+    "accel": with_header(kept(anti_buffering=False), b"x-accel-buffering", b"no"),
+    "transform": with_header(kept(anti_buffering=False), b"cache-control", b"no-transform"),
     "late": kept(interval=60.0),
-    "first": kept(interval=60.0, first=0),
-    "first-bare": kept(interval=60.0, first=0, headers=False),
+    "first": kept(interval=60.0, first_ping=0),
+    "first-bare": kept(interval=60.0, first_ping=0, anti_buffering=False),
     "mortal": kept(max_lifetime=1.0),
     "early": kept(start_after=START_AFTER, start_as=SSE),
     "early-json": kept(start_after=START_AFTER, start_as=JSON),

@@ -21,8 +21,8 @@ COLUMNS: Final = {
     "passing": (
         "headers, without the middleware",
         "headers, with it",
-        "headers, `headers=False`, `first=0`",
-        "events and pings, `headers=False`",
+        "headers, `anti_buffering=False`, `first_ping=0`",
+        "events and pings, `anti_buffering=False`",
         "events and pings, by default",
         "`X-Accel-Buffering`",
     ),

@@ -15,6 +15,7 @@ from typing import Final
 import anyio
 from real.blind_pings import blindly_pinged
 from real.ending_app import lifespan, note, say
+from sent_pings import sent_pings
 
 from keepalive import (
     KeepaliveMiddleware,
@@ -24,7 +25,7 @@ from keepalive import (
     Policy,
     StreamEnded,
     StreamStarted,
-    stream,
+    get_stream,
 )
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,7 +55,7 @@ BULKY: Final = Ping.event(data="x" * 1_000_000)
 def own_stream(scope: Scope) -> KeepaliveStream | None:
     """Return the stream of a request; nothing where no middleware keeps it alive."""
     with contextlib.suppress(LookupError):
-        return stream(scope)
+        return get_stream(scope)
     return None
 
 
@@ -64,9 +65,9 @@ async def lull(scope: Scope) -> None:
     if own is None:
         await anyio.sleep(3 * INTERVAL)
         return
-    enough = own.pings + 2
+    enough = sent_pings(own) + 2
     with anyio.fail_after(PATIENCE):
-        while own.pings < enough and not own.signal.aborted:
+        while sent_pings(own) < enough and not own.signal.aborted:
             await anyio.sleep(0.02)
 
 
@@ -156,13 +157,13 @@ async def non_listening(scope: Scope, receive: Receive, send: Send) -> None:
     await start(send)
     await say(send, HELLO)
     with anyio.fail_after(PATIENCE):
-        await stream(scope).signal.wait()
+        await get_stream(scope).signal.wait()
     note("notified", path=scope["path"])
 
 
 async def crowd(scope: Scope, receive: Receive, send: Send) -> None:
     """Wait for the gate, or for the client to leave; half of the streams do listen."""
-    own = stream(scope)
+    own = get_stream(scope)
     await start(send)
     await say(send, HELLO)
     with anyio.fail_after(PATIENCE):
@@ -262,8 +263,8 @@ def observe(event: StreamStarted | PingSent | StreamEnded) -> None:
 
 def kept(interval: float = INTERVAL, **options: object) -> KeepaliveMiddleware:
     """Return the apps, kept alive."""
-    spaces = Policy(interval=interval, formats={NDJSON: Ping.space()}, **options)
-    lines = Policy(interval=interval, formats={NDJSON: Ping.blank_line()}, **options)
+    spaces = Policy(interval=interval, media_types={NDJSON: Ping.space()}, **options)
+    lines = Policy(interval=interval, media_types={NDJSON: Ping.blank_line()}, **options)
     return KeepaliveMiddleware(
         plain,
         interval=interval,
@@ -281,7 +282,7 @@ def kept(interval: float = INTERVAL, **options: object) -> KeepaliveMiddleware:
 VARIANTS: Final[dict[str, ASGIApp]] = {
     "plain": plain,
     "kept": kept(),
-    "early": kept(interval=2 * PATIENCE, first=0.0),
+    "early": kept(interval=2 * PATIENCE, first_ping=0.0),
     "bulky": kept(ping=BULKY),
     "tardy": kept(start_after=2 * INTERVAL, start_as=SSE),
     "blind": blindly_pinged(plain, INTERVAL),

@@ -81,7 +81,7 @@ def ndjson(server: Serving) -> str:
 
 
 def headers_at_once(server: Serving) -> str:
-    """With `first=0`, headers and a ping are there before the app has said anything."""
+    """With `first_ping=0`, headers and a ping are there before the app has said anything."""
     for end, ping in (("", PING), ("/ndjson", b" ")):
         key = new_key()
         path = f"/gated/{key}{end}"
@@ -285,7 +285,7 @@ STREAMS: Final[dict[str, Case]] = {
     "silent stream": silent_stream,
     "events in pieces": events_in_pieces,
     "NDJSON": ndjson,
-    "`first=0`": headers_at_once,
+    "`first_ping=0`": headers_at_once,
     "`start_after`": started_early,
     "client leaves": client_leaves,
     "client leaves, non-listening app": client_leaves_a_non_listening_app,

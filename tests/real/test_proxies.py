@@ -188,7 +188,7 @@ def test_headers_come_before_the_first_event(seen, name):
         assert plain.passed == HELD
     hold("passing", name, "headers, without the middleware", plain.passed)
     hold("passing", name, "headers, with it", late.passed)
-    hold("passing", name, "headers, `headers=False`, `first=0`", bare.passed)
+    hold("passing", name, "headers, `anti_buffering=False`, `first_ping=0`", bare.passed)
 
 
 @EVERY
@@ -196,7 +196,7 @@ def test_events_and_pings_come_at_once(seen, name):
     kept, bare = seen("gate, kept"), seen("gate, bare")
     assert kept.passed == AT_ONCE
     assert fate(kept.made, FIRST, LAST) == fate(bare.made, FIRST, LAST) == WHOLE
-    hold("passing", name, "events and pings, `headers=False`", bare.passed)
+    hold("passing", name, "events and pings, `anti_buffering=False`", bare.passed)
     hold("passing", name, "events and pings, by default", kept.passed)
 
 

@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from sent_pings import sent_pings
 
-from keepalive import stream
+from keepalive import get_stream
 
 MIDDLEWARE: Final = "VLLM_LIKE_MIDDLEWARE"
 """The variable that has what follows `--middleware`."""
@@ -53,8 +54,8 @@ def chunk(word: str) -> str:
 
 async def tokens(request: Request) -> AsyncIterator[str]:
     """Read a prompt for as long as two pings take, and answer."""
-    own = stream(request.scope)
-    while own.pings < 2:
+    own = get_stream(request.scope)
+    while sent_pings(own) < 2:
         await asyncio.sleep(0.01)
     for word in WORDS:
         yield chunk(word)

@@ -176,8 +176,16 @@ def body_complaints(pure: set[str], body: list[ast.stmt]) -> Iterator[str]:
             yield f"line {node.lineno}: {ast.unparse(node)} does something on import"
 
 
+NAMES_AS_IMPORTED = """\
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", "").startswith("keepalive."):
+        globals()[_name].__module__ = __name__
+"""
+"""What the package does on import, apart from importing: it names its objects after itself."""
+
+
 def state_complaints(text: str) -> Iterator[str]:
-    tree = ast.parse(text)
+    tree = ast.parse(text.replace(NAMES_AS_IMPORTED, ""))
     pure = PURE_CALLS | frozen_classes(tree)
     yield from body_complaints(pure, tree.body)
     for node in ast.walk(tree):
@@ -221,7 +229,9 @@ def test_no_module_holds_what_changes():
 
 
 def test_the_package_itself_only_imports_names():
-    kinds = {type(node) for node in ast.parse(SOURCES["__init__"]).body}
+    source = SOURCES["__init__"]
+    assert NAMES_AS_IMPORTED in source
+    kinds = {type(node) for node in ast.parse(source.replace(NAMES_AS_IMPORTED, "")).body}
     assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}
 
 

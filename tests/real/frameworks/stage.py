@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from keepalive import Ping, PingSent, StreamEnded, StreamStarted, stream
+from keepalive import Ping, PingSent, StreamEnded, StreamStarted, get_stream
 from keepalive._types import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Warnings(logging.Handler):
 OPTIONS: Final[dict[str, Any]] = {
     "interval": INTERVAL,
     "observer": observer,
-    "formats": {NDJSON: Ping.space(), JSON_LINES: Ping.space()},
+    "media_types": {NDJSON: Ping.space(), JSON_LINES: Ping.space()},
 }
 """What the middleware is given, in every framework."""
 
@@ -92,7 +92,7 @@ async def paced(items: tuple[T, ...], token: str | None = None) -> AsyncIterator
 
 async def attentive(items: tuple[T, ...], scope: Scope) -> AsyncIterator[T]:
     """Do the same, but stop as soon as the stream's own signal says so."""
-    stopping = asyncio.ensure_future(stream(scope).signal.wait())
+    stopping = asyncio.ensure_future(get_stream(scope).signal.wait())
     source = paced(items)
     try:
         while True:
