@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum, unique
 from typing import Literal, Protocol, TypeAlias, final
 
+from ._ping import Ping
 from ._policy import Policy
 from ._types import LOGGER, log_errors
 
@@ -46,19 +47,24 @@ class StreamStarted:
 
     Attributes:
         path: The request's path, as in the ASGI scope.
+        route: The pattern in `routes` that matched, or `"*"`. Unlike the path, it is fit for
+            the label of a metric.
         media_type: The response's, in lower case and without parameters.
-        policy: The policy of its route; with `first_ping=0` if the middleware has started the
-            response.
+        policy: The policy of its route, as configured.
+        ping: What is inserted. With `Policy.ping=None` it was chosen by the request.
 
     Example:
-        >>> event = StreamStarted(path="/", media_type="text/event-stream", policy=Policy())
-        >>> event.policy.interval
-        15.0
+        >>> start = {"media_type": "text/event-stream", "policy": Policy()}
+        >>> event = StreamStarted(path="/", ping=Ping.event(), **start)
+        >>> event.route, event.policy.interval
+        ('*', 15.0)
     """
 
     path: str
+    route: str = "*"
     media_type: str
     policy: Policy
+    ping: Ping
 
 
 @final
@@ -68,15 +74,17 @@ class PingSent:
 
     Attributes:
         path: The request's path, as in the ASGI scope.
+        route: The pattern in `routes` that matched, or `"*"`.
         count: How many pings the stream has sent so far, including this one.
         payload: The bytes that were sent.
 
     Example:
         >>> PingSent(path="/", count=1, payload=Ping.event().payload)
-        PingSent(path='/', count=1, payload=b'event: ping\ndata: \n\n')
+        PingSent(path='/', route='*', count=1, payload=b'event: ping\ndata: \n\n')
     """
 
     path: str
+    route: str = "*"
     count: int
     payload: bytes
 
@@ -90,6 +98,7 @@ class StreamEnded:
 
     Attributes:
         path: The request's path, as in the ASGI scope.
+        route: The pattern in `routes` that matched, or `"*"`.
         reason: Why its pings stopped. After an abort, for example, the app may have continued.
         pings: How many pings were sent.
         duration: Seconds since the response started.
@@ -109,6 +118,7 @@ class StreamEnded:
     """
 
     path: str
+    route: str = "*"
     reason: StopReason
     pings: int
     duration: float

@@ -195,7 +195,11 @@ class LiveStream(BoundaryTracker):
             self.report = STARTED
             plan = self.plan
             event = StreamStarted(
-                path=self.path, media_type=plan.media_type, policy=plan.policy
+                path=self.path,
+                route=plan.pattern,
+                media_type=plan.media_type,
+                policy=plan.configured,
+                ping=plan.ping,
             )
             emit(self._request.config.observer, event)
 
@@ -380,7 +384,12 @@ class LiveStream(BoundaryTracker):
         request = self._request
         request.pings += 1
         if request.config.observer is not None:
-            event = PingSent(path=self.path, count=request.pings, payload=payload)
+            event = PingSent(
+                path=self.path,
+                route=self.plan.pattern,
+                count=request.pings,
+                payload=payload,
+            )
             emit(request.config.observer, event)
 
     def cancel_ping(self) -> None:
@@ -462,6 +471,7 @@ class LiveStream(BoundaryTracker):
         late = None if request.hooks is None else request.hooks.late
         return StreamEnded(
             path=self.path,
+            route=self.plan.pattern,
             reason=reason,
             pings=request.pings,
             duration=self.scheduler.time() - self.started,

@@ -174,6 +174,15 @@ def is_spaces(payload: bytes) -> bool:
     return not payload.strip(b" ")
 
 
+def is_event(ping: Ping) -> bool:
+    """Whether a ping is more than comments and blank lines in `text/event-stream`.
+
+    SDKs that parse the data of each event as JSON break on one.
+    """
+    lines = _lf(ping.payload).split(LF)
+    return any(line and not line.startswith(b":") for line in lines)
+
+
 def boundary_in(media_type: str, ping: Ping) -> Boundary:
     """Return the boundary that a ping needs in a stream of that media type.
 

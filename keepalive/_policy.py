@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal, TypeAlias, TypedDict, cast, final
 
-from ._ping import Ping, is_spaces
+from ._ping import Ping, is_event, is_spaces
 from ._types import EVENT_STREAM, JSON
 
 Pacing: TypeAlias = Literal["idle", "steady"]
@@ -41,7 +41,7 @@ class MiddlewareOptions(TypedDict, total=False):
 
     pacing: Pacing
     first_ping: float | None
-    ping: Ping
+    ping: Ping | None
     media_types: Mapping[str, Ping]
     anti_buffering: bool
     max_lifetime: float | None
@@ -81,7 +81,10 @@ class Policy:
         first_ping: Seconds from the response start to the first ping; 0: immediately, for
             proxies that buffer the headers until the first body byte. Default `None`:
             `interval`. With idle pacing, bytes of the app replace the first ping.
-        ping: What is inserted into `text/event-stream`. Default `Ping.event()`.
+        ping: What is inserted into `text/event-stream`. Default `None`: chosen for each stream
+            by looking at the request, so that no SDK breaks. `EventSource`, curl and other
+            plain GET requests get `Ping.event()`, Anthropic's SDKs an event as Anthropic's
+            own, Google's a blank line, all others `Ping.comment()`.
         media_types: Other media types to keep alive, each with its ping: for example
             `{"application/x-ndjson": Ping.space()}`. Default none.
         anti_buffering: Whether `X-Accel-Buffering: no` and `Cache-Control: no-cache,
@@ -97,8 +100,9 @@ class Policy:
             has all of them.
         farewell: What is sent just before the middleware ends a stream. Needs `drain` or
             `max_lifetime`. In media types other than `text/event-stream` it is sent only if
-            it needs a line boundary, or the media type's own ping an event boundary.
-            Default none.
+            it needs a line boundary, or the media type's own ping an event boundary. If
+            `ping` is `None`, a farewell that is an event is sent only to clients whose ping
+            is one, unless it is in a route's own mapping. Default none.
         send_timeout: Seconds that one write may block; after that the client is treated as
             disconnected. Default `None`: no limit. It has no effect on servers whose sends
             never block.
@@ -131,7 +135,7 @@ class Policy:
     interval: float = 15.0
     pacing: Pacing = "idle"
     first_ping: float | None = None
-    ping: Ping = Ping.event()
+    ping: Ping | None = None
     media_types: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
     anti_buffering: bool = True
     max_lifetime: float | None = None
@@ -155,10 +159,11 @@ class Policy:
             raise TypeError(
                 f"anti_buffering must be True or False, got {self.anti_buffering!r}"
             )
-        put("ping", _ping("ping", self.ping))
+        if self.ping is not None:
+            _check_ping("ping", self.ping)
         put("media_types", _media_types(self.media_types))
         if self.farewell is not None:
-            _ping("farewell", self.farewell)
+            _check_ping("farewell", self.farewell)
             if self.drain is None and self.max_lifetime is None:
                 raise ValueError(
                     "farewell needs drain or max_lifetime: without them nothing ends a "
@@ -188,6 +193,8 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
     """Return a policy whose options are those of a mapping, and otherwise inherited.
 
     An inherited `farewell` or `start_as` is dropped if the mapping has removed what it needs.
+    An inherited farewell that is an event is also dropped if the mapping's ping is not one: it
+    would break the clients that the ping was chosen for.
 
     Raises:
         ValueError: A value is out of range, or the options don't fit together.
@@ -196,7 +203,7 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
     values = {each.name: getattr(inherited, each.name) for each in fields(inherited)}
     values |= options
     ends = values["drain"] is not None or values["max_lifetime"] is not None
-    if not ends and "farewell" not in options:
+    if "farewell" not in options and (not ends or _needs_no_event(values, options)):
         values["farewell"] = None
     if "start_as" not in options:
         media_types: object = values["media_types"]
@@ -204,6 +211,14 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
         if values["start_after"] is None or not (known or values["start_as"] in _ALWAYS_KNOWN):
             values["start_as"] = None
     return Policy(**values)
+
+
+def _needs_no_event(values: Mapping[str, object], options: Mapping[str, object]) -> bool:
+    """Whether a mapping has chosen a ping that is not an event, but the farewell is one."""
+    ping, farewell = options.get("ping"), values["farewell"]
+    if not (isinstance(ping, Ping) and isinstance(farewell, Ping)):
+        return False
+    return is_event(farewell) and not is_event(ping)
 
 
 def has_limits(policy: Policy) -> bool:
@@ -244,7 +259,7 @@ def seconds(name: str, value: object, *, zero: str | None = None) -> float:
     return number
 
 
-def _ping(name: str, ping: object) -> Ping:
+def _check_ping(name: str, ping: object) -> None:
     if not isinstance(ping, Ping):
         raise TypeError(f"{name} must be a Ping, got {ping!r}")
     if is_spaces(ping.payload):
@@ -252,7 +267,6 @@ def _ping(name: str, ping: object) -> Ping:
             f"{name} must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
             f"name, got {ping!r}"
         )
-    return ping
 
 
 def _start_as(policy: Policy) -> str | None:

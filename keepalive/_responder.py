@@ -103,6 +103,7 @@ class Responder(Request):
         self.config.before_stream()
         if self.hooks is not None:
             self.hooks.trailers = bool(message.get("trailers"))
+        plan = plan.for_request(self.scope, message)
         self.live = live = LiveStream(self, plan)
         self.state = LIVE
         try:

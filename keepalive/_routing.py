@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from ._ping import Boundary, Ping, boundary_in
+from ._defaultping import DefaultPing, choose_ping
+from ._ping import Boundary, Ping, boundary_in, is_event
 from ._policy import (
     LIMITS,
     MIDDLEWARE_ONLY,
@@ -19,7 +20,7 @@ from ._policy import (
     merged,
 )
 from ._timing import slack
-from ._types import EVENT_STREAM, Scope, log_errors
+from ._types import EVENT_STREAM, Message, Scope, log_errors
 
 RouteValue: TypeAlias = float | PolicyOptions | Policy | None
 """What a path may have in `routes`."""
@@ -50,6 +51,7 @@ class Plan(NamedTuple):
 
     Attributes:
         policy: The route's; of an early start, with a ping at once.
+        configured: The route's.
         pattern: The route's.
         media_type: The streams' media type.
         ping: What is inserted.
@@ -58,9 +60,11 @@ class Plan(NamedTuple):
         closing_boundary: Where the middleware may end a stream.
         slack: Seconds by which a ping may be early.
         idle: Whether the app's bytes reset the timer.
+        by_request: Plans with the pings to choose from, if the policy has no ping.
     """
 
     policy: Policy
+    configured: Policy
     pattern: str
     media_type: str
     ping: Ping
@@ -69,6 +73,13 @@ class Plan(NamedTuple):
     closing_boundary: Boundary
     slack: float
     idle: bool
+    by_request: "Mapping[DefaultPing, Plan]"
+
+    def for_request(self, scope: Scope, start: Message) -> "Plan":
+        """Return the plan for the stream of a request, given its response start."""
+        if not self.by_request:
+            return self
+        return self.by_request[choose_ping(scope, start.get("headers", ()))]
 
 
 class Route(NamedTuple):
@@ -93,8 +104,18 @@ class Route(NamedTuple):
     is_plain: bool
 
     @classmethod
-    def of(cls, policy: Policy, pattern: str) -> "Route":
-        """Return the route of a policy."""
+    def of(cls, policy: Policy, pattern: str, *, own_farewell: bool = False) -> "Route":
+        """Return the route of a policy.
+
+        Args:
+            policy: The policy.
+            pattern: The path pattern.
+            own_farewell: Whether the farewell is the route's own, so that it is always sent.
+        """
+
+        def plan(media_type: str, timing: Policy = policy) -> Plan:
+            return _plan(policy, timing, pattern, media_type, own_farewell=own_farewell)
+
         limited, media_types = has_limits(policy), (EVENT_STREAM, *policy.media_types)
         early_types: set[str] = set()
         if policy.start_after is not None:
@@ -102,8 +123,8 @@ class Route(NamedTuple):
         return cls(
             policy,
             pattern,
-            {name: _plan(policy, pattern, name) for name in media_types},
-            {name: _plan(early_policy(policy, name), pattern, name) for name in early_types},
+            {name: plan(name) for name in media_types},
+            {name: plan(name, early_policy(policy, name)) for name in early_types},
             other_types=bool(policy.media_types),
             has_limits=limited,
             is_plain=not (limited or early_types),
@@ -201,18 +222,53 @@ class _Cached(NamedTuple):
     route: Route | None
 
 
-def _plan(policy: Policy, pattern: str, media_type: str) -> Plan:
-    ping = policy.ping if media_type == EVENT_STREAM else policy.media_types[media_type]
+def _plan(
+    configured: Policy, policy: Policy, pattern: str, media_type: str, *, own_farewell: bool
+) -> Plan:
+    """Return the plan of a media type; its arguments are those of `Plan` and `Route.of`."""
+    is_event_stream = media_type == EVENT_STREAM
+    if is_event_stream:
+        ping = policy.ping or DefaultPing.COMMENT.value
+    else:
+        ping = policy.media_types[media_type]
     boundary = boundary_in(media_type, ping)
-    farewell, closing = policy.farewell, boundary
-    if media_type == EVENT_STREAM:
-        closing = "event"
-    elif farewell is not None and (farewell.at, boundary) == ("event", "line"):
-        # In another format a farewell that needs the end of an event has no place.
+    plan = Plan(
+        policy=policy,
+        configured=configured,
+        pattern=pattern,
+        media_type=media_type,
+        ping=ping,
+        boundary=boundary,
+        farewell=_farewell(policy, media_type, boundary),
+        closing_boundary="event" if is_event_stream else boundary,
+        slack=slack(policy),
+        idle=policy.pacing == "idle",
+        by_request={},
+    )
+    if is_event_stream and policy.ping is None:
+        choices = {each: _with_ping(plan, each.value, own_farewell) for each in DefaultPing}
+        return plan._replace(by_request=choices)
+    return plan
+
+
+def _farewell(policy: Policy, media_type: str, boundary: Boundary) -> Ping | None:
+    farewell = policy.farewell
+    if media_type != EVENT_STREAM and farewell is not None:
+        # In another media type a farewell that needs the end of an event has no place.
+        return None if (farewell.at, boundary) == ("event", "line") else farewell
+    return farewell
+
+
+def _with_ping(plan: Plan, ping: Ping, own_farewell: bool) -> Plan:
+    """Return a plan with a ping that was chosen by the request.
+
+    A client that an event would break as a ping would break on an event as a farewell, too.
+    """
+    farewell = plan.farewell
+    if farewell is not None and is_event(farewell) and not (own_farewell or is_event(ping)):
         farewell = None
-    idle = policy.pacing == "idle"
-    return Plan(
-        policy, pattern, media_type, ping, boundary, farewell, closing, slack(policy), idle
+    return plan._replace(
+        ping=ping, boundary=boundary_in(plan.media_type, ping), farewell=farewell
     )
 
 
@@ -252,7 +308,8 @@ def _route(default: Policy, name: str, value: object, pattern: str) -> Route | N
         return Route.of(value, pattern)
     options = _options(name, value)
     try:
-        return Route.of(merged(default, options), pattern)
+        own_farewell = options.get("farewell") is not None
+        return Route.of(merged(default, options), pattern, own_farewell=own_farewell)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
 

@@ -40,7 +40,7 @@ def wanting(*headers, **scope):
 
 def slow(backend, steps, **options):
     """Play an app that starts when its steps say so; after 20 s it is done in its place."""
-    options = {"scope": wanting(), "start_after": 20} | options
+    options = {"scope": wanting(), "start_after": 20, "ping": Ping.event()} | options
     return play(backend, steps, head=None, **options)
 
 
@@ -146,7 +146,8 @@ def test_what_a_stream_starts_with_is_reported(backend):
     world = slow(backend, [(60, start()), (61, END)], interval=7)
     (event,) = [event for event in world.events if isinstance(event, StreamStarted)]
     assert event.media_type == "text/event-stream"
-    assert event.policy == Policy(interval=7, start_after=20, first_ping=0)
+    assert event.policy == Policy(interval=7, start_after=20, ping=Ping.event())
+    assert (event.route, event.ping) == ("*", Ping.event())
 
 
 def test_without_headers_none_are_added(backend):

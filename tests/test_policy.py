@@ -106,7 +106,7 @@ def test_defaults():
     assert (policy.farewell, policy.send_timeout) == (None, None)
     assert policy.interval == 15.0
     assert (policy.pacing, policy.first_ping, policy.anti_buffering) == ("idle", None, True)
-    assert policy.ping == Ping.event()
+    assert policy.ping is None
     assert policy.media_types == {}
     assert KeepaliveMiddleware.__init__.__defaults__ == (15.0,)
 

@@ -15,6 +15,7 @@ from sent_pings import sent_pings
 from keepalive import (
     AbortController,
     KeepaliveMiddleware,
+    Ping,
     PingSent,
     Policy,
     StopReason,
@@ -29,7 +30,8 @@ X = b"data: x\n\n"
 def test_completed(backend):
     world = play(backend, [(20, X), (20, END)], scope=http("/p"))
     assert world.events == [
-        StreamStarted(path="/p", media_type="text/event-stream", policy=Policy()),
+        StreamStarted(path="/p", media_type="text/event-stream", policy=Policy(),
+                      ping=Ping.event()),
         PingSent(path="/p", count=1, payload=PING),
         StreamEnded(path="/p", reason=StopReason.COMPLETED, pings=1, duration=20,
                     bytes_sent=len(PING + X)),

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from harness import END, PING, START, body, http, play, run, scheduled_streams, settle, start
 
-from keepalive import KeepaliveMiddleware, Ping, Policy
+from keepalive import KeepaliveMiddleware, Ping
 
 X = b"data: x\n\n"
 COMMENT = b": ping\n"
@@ -21,7 +21,7 @@ def test_a_silent_stream_is_pinged_every_fifteen_seconds(backend):
 
 def test_the_default_ping_is_these_bytes():
     assert PING == b"event: ping\ndata: \n\n"
-    assert Policy().ping.payload == PING
+    assert Ping.event().payload == PING
 
 
 def test_data_resets_the_timer(backend):

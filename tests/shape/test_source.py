@@ -24,6 +24,8 @@ PURE_CALLS = {
     "MappingProxyType",
     "field",
     "Ping.event",
+    "Ping.comment",
+    "Ping.blank_line",
 }
 
 
