@@ -63,6 +63,15 @@ longest turn (docs/performance.md, "Lateness").
 RETRY_DELAY: Final = 0.5
 """Seconds after which starting a worker is tried again. Each failure is logged."""
 
+MAX_LATENESS: Final = 1.0
+"""Seconds by which a timer may be late before a warning is logged.
+
+Less is usual on a busy machine, and intervals leave more than that before an idle timeout.
+"""
+
+WARNING_INTERVAL: Final = 60.0
+"""Seconds between two warnings about late timers."""
+
 PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
 
 
@@ -108,6 +117,7 @@ class PingScheduler:
         "_round_active",
         "_start_pending",
         "_subscriptions",
+        "_silent_until",
         "_timer",
         "_timer_at",
         "_wakeup_pending",
@@ -122,6 +132,7 @@ class PingScheduler:
         self._queue = TimerQueue()
         self._timer: Cancel | None = None
         self._timer_at = 0.0
+        self._silent_until = -math.inf  # no warning about a late timer before that
         self._retry_at = -math.inf  # not before that: a worker could not be started
         self._round_active = False
         self._coalescing = False
@@ -214,12 +225,26 @@ class PingScheduler:
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._check_lateness()
         self._round_active = True
         self._coalescing = False
         self._max_workers = 1
         # Two turns later: in the first, what the app waits for wakes its task; in the second,
         # the app sends.
         self.loop.call_soon(self._start_workers_soon)
+
+    def _check_lateness(self) -> None:
+        """Warn if the timer has fired late, and so the pings were late."""
+        now = self.time()
+        lateness = now - self._timer_at
+        if lateness > MAX_LATENESS and now >= self._silent_until:
+            self._silent_until = now + WARNING_INTERVAL
+            LOGGER.warning(
+                "pings were late: the event loop was blocked, or the process was suspended, "
+                "for %.1f s",
+                lateness,
+                extra={"seconds": lateness},
+            )
 
     # Workers
 

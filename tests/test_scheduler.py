@@ -426,6 +426,24 @@ def test_a_timer_that_fires_much_too_early_is_set_again(loop, calls, scheduler):
     assert loop.timers[0][0] == 10.0
 
 
+# Late timers
+
+
+def fire(loop, when):
+    """Let the timers fire that are due at a time."""
+    loop.now = when
+    loop.run()
+
+
+def test_a_late_timer_is_warned_of_once_a_minute(loop, calls, scheduler, caplog):
+    scheduler.add(Stream(calls), 10.0)
+    # Each is due 10 s after the one before: at 10, 21, 32.5, 50, 92.6.
+    for when in (11.0, 22.5, 40.0, 82.6, 95.0):
+        fire(loop, when)
+    assert [round(record.seconds, 6) for record in caplog.records] == [1.5, 32.6]
+    assert "the event loop was blocked, or the process was suspended" in caplog.text
+
+
 def test_a_scheduler_without_streams_sets_no_timer(loop, calls, scheduler):
     stream = Stream(calls)
     scheduler.add(stream, 10.0)

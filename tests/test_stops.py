@@ -38,6 +38,23 @@ def test_completed(backend):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("routes", "route"),
+    [
+        (None, "*"),
+        ({"/chat/{thread}": 5.0, "/{rest:path}": {}}, "/chat/{thread}"),
+        ({"/other": 5.0, "/{rest:path}": {}}, "/{rest:path}"),
+        ({"/other": 5.0}, "*"),
+        (lambda _: 5.0, "*"),
+    ],
+)
+def test_events_name_the_route(backend, routes, route):
+    world = play(backend, [(20, X), (20, END)], scope=http("/chat/7"), routes=routes)
+    assert {event.route for event in world.events} == {route}
+    assert {event.path for event in world.events} == {"/chat/7"}
+    assert {type(event) for event in world.events} == {StreamStarted, PingSent, StreamEnded}
+
+
 def test_an_app_that_returns_without_an_end_has_completed(backend):
     world = play(backend, [(20, X)])
     assert (world.ended.reason, world.ended.duration) == (StopReason.COMPLETED, 20)
