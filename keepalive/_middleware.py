@@ -1,9 +1,10 @@
 """The ASGI middleware. It holds the configuration, and assembles each request's pipeline."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 
 from typing_extensions import Unpack
 
@@ -25,7 +26,7 @@ from ._policy import (
 from ._responder import Responder
 from ._routing import Plan, Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
-from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send, log_errors
+from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send, do_nothing, log_errors
 
 AbortFunction: TypeAlias = Callable[[Scope], AbortSignal | None]
 RegisterCallback: TypeAlias = Callable[[Callable[[], None]], object]
@@ -55,13 +56,17 @@ class KeepaliveMiddleware:
             scope of each stream when it starts, and returns that stream's signal or `None`.
         on_shutdown: A function that registers a callback. It is called once, before the first
             stream opens; the callback takes no arguments and may be called from any thread or
-            signal handler, any number of times. It is `shutdown`.
+            signal handler, any number of times. It is `shutdown`. `on_signals(...)` needs a
+            `drain`.
         observer: Called with an event when a stream starts, for each ping, and when it ends.
         **policy: Every other field of `Policy`, by name.
 
     Raises:
-        ValueError: A value is out of range; the message names field, rule and value.
-        TypeError: A value is of the wrong type, or an option is unknown.
+        ValueError: A value is out of range; the message names field, rule and value. Or
+            `on_shutdown` is `on_signals(...)`, and the middleware or a `Policy` in `routes`
+            has no `drain`.
+        TypeError: A value is of the wrong type, an option is unknown, or `on_shutdown` is a
+            coroutine function or does not accept one positional argument.
 
     Example:
         >>> async def app(scope, receive, send): ...
@@ -83,6 +88,10 @@ class KeepaliveMiddleware:
         "app",
     )
 
+    # Django refuses to start with a class in its setting MIDDLEWARE that can do neither.
+    # It would call an instance with its own request, not with a scope.
+    sync_capable = async_capable = False
+
     def __init__(
         self,
         app: ASGIApp,
@@ -98,15 +107,22 @@ class KeepaliveMiddleware:
         known = [*MIDDLEWARE_ONLY, *PolicyOptions.__annotations__]
         check_option_names("KeepaliveMiddleware", policy, known)
         self.app = app
-        self._routes = Routes(Policy(interval=interval, **policy), routes)
-        self._single_route = self._routes.single
         self._on_shutdown = {} if on_shutdown is None else {None: on_shutdown}
         self._signal_owner = on_shutdown if isinstance(on_shutdown, SignalOwner) else None
+        self._routes = Routes(
+            Policy(interval=interval, **policy),
+            routes,
+            drain_required=self._signal_owner is not None,
+        )
+        self._single_route = self._routes.single
         self._warned: set[object] = set()
         self._stop_controller = AbortController()
-        self._config = Config(
+        self._config = self._shared_config(self._resolve_abort(abort), observer)
+
+    def _shared_config(self, signal_for: AbortFunction, observer: Observer | None) -> Config:
+        return Config(
             stop_signal=self._stop_controller.signal,
-            signal_for=self._resolve_abort(abort),
+            signal_for=signal_for,
             in_flight=InFlight(),
             observer=observer,
             before_stream=self._before_stream,
@@ -264,6 +280,26 @@ def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
     return signal_for
 
 
+def _check_on_shutdown(on_shutdown: RegisterCallback) -> None:
+    """Reject a function that is meant to be called at a shutdown, rather than to register."""
+    rule = (
+        "on_shutdown must be a function that registers a callback, and accept that callback "
+        "as its only argument; to stop the streams yourself, call the middleware's "
+        "shutdown(); got"
+    )
+    functions = (on_shutdown, type(on_shutdown).__call__)
+    if any(map(inspect.iscoroutinefunction, functions)):
+        raise TypeError(f"{rule} a coroutine function, {on_shutdown!r}")
+    try:
+        signature = inspect.signature(on_shutdown, follow_wrapped=False)
+    except (TypeError, ValueError):  # a callable of C without a signature
+        return
+    try:
+        signature.bind(do_nothing)
+    except TypeError as error:
+        raise TypeError(f"{rule} {on_shutdown!r} ({error})") from None
+
+
 def _check_callables(app: object, **hooks: object) -> None:
     for name, value in hooks.items():
         if not (value is None or callable(value)):
@@ -272,3 +308,5 @@ def _check_callables(app: object, **hooks: object) -> None:
             raise TypeError(f"{name} must be what on_signals(...) returns, got on_signals")
     if not callable(app):
         raise TypeError(f"app must be an ASGI app, a callable, got {app!r}")
+    if (on_shutdown := hooks["on_shutdown"]) is not None:
+        _check_on_shutdown(cast("RegisterCallback", on_shutdown))

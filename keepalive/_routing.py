@@ -20,7 +20,7 @@ from ._policy import (
     merged,
 )
 from ._timing import slack
-from ._types import EVENT_STREAM, Message, Scope, log_errors
+from ._types import EVENT_STREAM, LOGGER, Message, Scope, log_errors
 
 RouteValue: TypeAlias = float | PolicyOptions | Policy | None
 """What a path may have in `routes`."""
@@ -32,6 +32,11 @@ MAX_CACHED_ROUTES: Final = 64
 
 MAX_REPORTED_ERRORS: Final = 64
 """How many different errors in values of a `routes` callable are logged."""
+
+DRAIN_REQUIRED: Final = (
+    "on_signals needs drain, a number of seconds: without it a signal only stops the pings, "
+    "and the server waits for its open streams forever"
+)
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _EVERYTHING = r"/[\s\S]*"
@@ -134,9 +139,26 @@ class Route(NamedTuple):
 class Routes:
     """Finds the route of each request; immutable, but for what it remembers of a callable."""
 
-    __slots__ = ("_cached", "_function", "_pattern", "_reported", "_routes", "default")
+    __slots__ = (
+        "_cached",
+        "_drain_required",
+        "_function",
+        "_pattern",
+        "_reported",
+        "_routes",
+        "default",
+    )
 
-    def __init__(self, default: Policy, routes: RouteMap | RouteFunction | None) -> None:
+    def __init__(
+        self,
+        default: Policy,
+        routes: RouteMap | RouteFunction | None,
+        *,
+        drain_required: bool = False,
+    ) -> None:
+        self._drain_required = drain_required
+        if drain_required and default.drain is None:
+            raise ValueError(f"{DRAIN_REQUIRED}; got None")
         self.default = Route.of(default, "*")
         """Of the paths that no pattern matches."""
         self._function: RouteFunction | None = None
@@ -149,6 +171,7 @@ class Routes:
                 for path, value in paths.items()
             )
             _check_use(default, paths)
+            self._check_drains(paths)
             # One alternation, tried in order: the first route that matches wins.
             self._pattern = re.compile("|".join(f"({_regex(path)})" for path in paths))
         elif routes is None or callable(routes):
@@ -167,6 +190,18 @@ class Routes:
         routes = (self.default, *self._routes)
         drains = (route is not None and route.policy.drain is not None for route in routes)
         return self._function is not None or any(drains)
+
+    def _check_drains(self, routes: RouteMap) -> None:
+        for path, value in routes.items():
+            if self._lacks_drain(value):
+                raise ValueError(f"routes[{path!r}]: {DRAIN_REQUIRED}; got {value!r}")
+
+    def _lacks_drain(self, value: object) -> bool:
+        """Whether a complete policy has no `drain`, though one is required.
+
+        An explicit `None` in a mapping is meant.
+        """
+        return self._drain_required and isinstance(value, Policy) and value.drain is None
 
     def match(self, scope: Scope) -> Route | None:
         """Return the route of a request; `None` if it is excluded.
@@ -208,6 +243,9 @@ class Routes:
         if cached is not None and cached.copy == copy:
             return cached.route
         route = _route(self.default.policy, "routes", value, "*")
+        if self._lacks_drain(value) and DRAIN_REQUIRED not in self._reported:
+            self._reported.add(DRAIN_REQUIRED)
+            LOGGER.warning("routes: %s; got %r", DRAIN_REQUIRED, value)
         if len(self._cached) >= MAX_CACHED_ROUTES:
             self._cached.clear()
         self._cached[key] = _Cached(value, copy, route)

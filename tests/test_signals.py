@@ -344,7 +344,7 @@ def test_outside_the_main_thread_there_is_one_clear_warning_and_nothing_else(bac
 
     def serve():
         for _ in range(2):
-            world = play(backend, [(1, b"\n"), (20, END)], on_shutdown=owner)
+            world = play(backend, [(1, b"\n"), (20, END)], on_shutdown=owner, drain=1)
             assert world.pings == [16]
 
     in_a_thread(serve)
@@ -374,12 +374,12 @@ def test_when_the_lifespan_is_over_the_handlers_are_put_back(backend, on_shutdow
     async def nothing(scope, receive, send):
         found.append(signal.getsignal(ONE) == server.handle)
 
-    play(backend, [(1, nothing)], on_shutdown=on_shutdown)
+    play(backend, [(1, nothing)], on_shutdown=on_shutdown, drain=1)
 
     async def lifespan(scope, receive, send):
         found.append(signal.getsignal(ONE) == server.handle)
 
-    middleware = KeepaliveMiddleware(lifespan, on_shutdown=on_shutdown)
+    middleware = KeepaliveMiddleware(lifespan, on_shutdown=on_shutdown, drain=1)
 
     def wrap(app, **_):
         return lambda scope, receive, send: middleware({"type": "lifespan"}, receive, send)
@@ -447,7 +447,8 @@ def test_handlers_are_put_back_by_a_lifespan_alone_even_one_that_fails(backend, 
 
     async def main():
         with contextlib.suppress(ZeroDivisionError):
-            await KeepaliveMiddleware(app, on_shutdown=owner)({"type": kind}, None, None)
+            middleware = KeepaliveMiddleware(app, on_shutdown=owner, drain=1)
+            await middleware({"type": kind}, None, None)
 
     run(backend, main)
     assert (signal.getsignal(ONE) == server.handle) == (kind == "lifespan")

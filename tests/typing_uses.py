@@ -278,7 +278,7 @@ KeepaliveMiddleware(raw_app, on_shutdown=lambda callback: callbacks.append(callb
 owner = on_signals(signal.SIGTERM, 2)
 assert_type(owner, Callable[[Callable[[], None]], None])
 KeepaliveMiddleware(raw_app, drain=5.0, on_shutdown=owner)
-Starlette().add_middleware(KeepaliveMiddleware, on_shutdown=on_signals(signal.SIGTERM))
+Starlette().add_middleware(KeepaliveMiddleware, drain=5.0, on_shutdown=owner)
 
 on_signals("TERM")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 on_signals([signal.SIGTERM])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

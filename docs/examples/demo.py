@@ -32,8 +32,9 @@ from keepalive import (
     KeepaliveMiddleware,
     Ping,
     PingSent,
-    Policy,
+    PolicyOptions,
     StreamEnded,
+    StreamEvent,
     StreamStarted,
     on_signals,
 )
@@ -42,7 +43,6 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Fact = StreamStarted | PingSent | StreamEnded
 
 HOST = "127.0.0.1"
 PORT = int(os.environ.get("DEMO_PORT", "8000"))
@@ -103,15 +103,10 @@ async def think(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-def policy_of(scope: Scope) -> Policy:
+def options_of(scope: Scope) -> PolicyOptions:
     """Ping as often as the page asks for; start in the app's place if it takes that long."""
     interval = float(query_of(scope).get("interval", INTERVAL))
-    return Policy(
-        interval=interval,
-        start_after=interval,
-        drain=DRAIN,
-        farewell=Ping.event("farewell", "The server ends this stream."),
-    )
+    return {"interval": interval, "start_after": interval}
 
 
 # What is round the app: the page's files, its buttons, and what the middleware reports.
@@ -163,7 +158,10 @@ class Demo:
         """Return the app, kept alive."""
         return KeepaliveMiddleware(
             think,
-            routes=policy_of,
+            ping=Ping.event(),  # a page that reads with fetch() would get a comment
+            drain=DRAIN,
+            farewell=Ping.event("farewell", "The server ends this stream."),
+            routes=options_of,
             abort=self.signal_of,
             on_shutdown=self.owner,
             observer=self.observe,
@@ -179,7 +177,7 @@ class Demo:
         """Return a stream's own signal."""
         return self.known(scope["path"]).controller.signal
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: StreamEvent) -> None:
         """Remember when a stream starts and ends; the page counts the pings itself."""
         if not isinstance(fact, PingSent):
             self.known(fact.path).reports.append(report_of(fact))

@@ -21,7 +21,14 @@ from urllib.parse import parse_qsl
 import anyio
 import uvicorn
 
-from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, get_stream, on_signals
+from keepalive import (
+    KeepaliveMiddleware,
+    Ping,
+    PolicyOptions,
+    StopReason,
+    get_stream,
+    on_signals,
+)
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -111,20 +118,19 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, 404, b"text/plain", b"The page is at /, the stream at /events.\n")
 
 
-def policy_of(scope: Scope) -> Policy:
+def options_of(scope: Scope) -> PolicyOptions:
     """Ping at once, and then steadily; each ping tells when the next is due."""
     interval = float(query_of(scope).get("interval", INTERVAL))
-    return Policy(
-        interval=interval,
-        pacing="steady",
-        first_ping=0,
-        ping=Ping.event(data=f"{interval:g}"),
-        drain=1.0,
-    )
+    return {"interval": interval, "ping": Ping.event(data=f"{interval:g}")}
 
 
 app = KeepaliveMiddleware(
-    serve, routes=policy_of, on_shutdown=on_signals(signal.SIGINT, signal.SIGTERM)
+    serve,
+    pacing="steady",
+    first_ping=0,
+    routes=options_of,
+    drain=1.0,
+    on_shutdown=on_signals(signal.SIGINT, signal.SIGTERM),
 )
 
 

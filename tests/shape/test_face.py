@@ -163,7 +163,7 @@ def test_what_is_not_documented_is_seen():
 
 def test_instances_have_no_attribute_that_is_not_meant():
     app = keepalive.KeepaliveMiddleware(lambda *_: None)
-    assert public(app) == ["app", "shutdown"]
+    assert public(app) == ["app", "async_capable", "shutdown", "sync_capable"]
     assert public(keepalive.AbortController()) == ["abort", "signal"]
     assert public(keepalive.AbortController().signal) == [
         "aborted",
