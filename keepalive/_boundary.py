@@ -151,6 +151,12 @@ def is_last_body(message: Message) -> bool:
     return completes and not message.get("more_body", False)
 
 
+def has_data(message: Message) -> bool:
+    """Whether a message contains bytes of the body, or names a file of them."""
+    kind = message.get("type")
+    return kind in (PATH_SEND, ZERO_COPY_SEND) or (kind == BODY and bool(message.get("body")))
+
+
 class BomFilter:
     """Omits a BOM at the start of the app's bytes.
 

@@ -1,10 +1,11 @@
-"""How the middleware ends a stream: after `drain`, `max_lifetime` or `send_timeout`.
+"""How the middleware ends a stream: after `drain`, a limit of time or of silence.
 
 A `Terminator` is created for requests on routes with such a limit, and only for those. It owns
 the request's deadline, the steps of the end, and what the app sees of it.
 
 The steps
-    1. The deadline passes (`_on_deadline`), or a send takes too long (`_on_send_timeout`).
+    1. The deadline passes (`_on_deadline`), or the app has been silent for too long
+       (`_check_silence`), or a send takes too long (`_on_send_timeout`).
     2. The farewell and an empty last body are sent at the next event boundary.
     3. The connection is revoked: the app sees a client that has disconnected.
     4. One second after the deadline, the app is cancelled if it has not reacted.
@@ -25,7 +26,7 @@ What moves them
     be sent; when the client disconnects while its stream is being ended; after a send timeout.
     `closed` leads to IDLE, unless the state is REVOKED, and cancels the timers.
 
-What the app sees (`AppState`)
+What the app sees (`_activity.AppState`)
     The same as on a real server when the client disconnects (facts measured on uvicorn,
     hypercorn, granian and daphne): `receive` returns `http.disconnect`, and what is sent after
     that is silently discarded. So it is for an app that listens. It must not get an error from
@@ -53,6 +54,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from . import _connection as connections
 from ._abort import WeakCallback
+from ._activity import NOTIFIED, AppActivity, Silence
 from ._connection import ClientDisconnected, RevocableConnection, caused_by_disconnect
 from ._eventloop import Cancel, CancellableBlock, cancellable, must_propagate, try_spawn
 from ._events import StopReason
@@ -62,8 +64,9 @@ from ._ping import Ping
 from ._policy import Policy
 from ._request import Hooks
 from ._responder import Responder
+from ._scheduler import PingScheduler
 from ._timing import drain_deadline, lifetime_deadline
-from ._types import DISCONNECT, LOGGER, ASGIApp, Message, Receive, Scope, Send, do_nothing
+from ._types import LOGGER, ASGIApp, Message, Receive, Scope, Send, do_nothing
 
 BOUNDARY_TIMEOUT: Final = APP_EXIT_TIMEOUT / 2
 """Seconds that an end waits for the app to finish its event or its send."""
@@ -98,15 +101,6 @@ ENDING: Final = "ending"
 REVOKED: Final = "revoked"
 """The app sees a client that has disconnected."""
 
-AppState: TypeAlias = Literal["not_listening", "polling", "notified"]
-
-NOT_LISTENING: Final = "not_listening"
-"""Its last `receive` returned another message, or was abandoned; or there was none."""
-POLLING: Final = "polling"
-"""Its last `receive` was cancelled, or timed out: it asks from time to time."""
-NOTIFIED: Final = "notified"
-"""One of its `receive` calls has returned `http.disconnect`."""
-
 _DRAINED: Final = (StopReason.ABORTED, StopReason.SHUTDOWN)
 """The reasons after which `drain` applies."""
 
@@ -123,9 +117,10 @@ class Terminator:
     state: EndState = IDLE
     summary: Callable[[], Ping] | None = None
     """Called for what is sent just before the last body, instead of the farewell."""
-    _app_state: AppState = NOT_LISTENING
-    _receives: int = 0
-    """Calls of the app's `receive` that are under way."""
+    activity: AppActivity = field(default_factory=AppActivity)
+    """Whether the app listens."""
+    _silence: Silence | None = field(init=False)
+    """How long the app has been silent; `None` without `max_silence`."""
     _app_call: CancellableBlock = field(default_factory=cancellable)
     _app_cancelled: bool = False
     _deadline: float = inf
@@ -140,6 +135,7 @@ class Terminator:
     _shutdown_callback: WeakCallback | None = None
     """On the middleware's stop signal, once the pings have stopped for another reason."""
     _cancel_timer: Cancel = do_nothing
+    _cancel_silence: Cancel = do_nothing
     _cancel_end: Cancel = do_nothing
 
     def __post_init__(self) -> None:
@@ -151,6 +147,9 @@ class Terminator:
         self.hooks.ended = self._ended
         self.hooks.closed = self.closed
         self.connection.discard = self._discard
+        self._silence = None
+        if self._policy.max_silence is not None:
+            self._silence = Silence(PingScheduler.current().time)
 
     async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the app. Suppresses what it raises because its stream was ended.
@@ -163,15 +162,17 @@ class Terminator:
         """
 
         def app_send(message: Message) -> Awaitable[None]:
-            if self.state is not REVOKED:
-                return send(message)
-            self._note_late_send()
-            return self._discard()
+            if self.state is REVOKED:
+                self._note_late_send()
+                return self._discard()
+            if self._silence is not None:
+                return self._silence.send(send, message)
+            return send(message)
 
         try:
             with self._app_call:
                 try:
-                    await app(scope, partial(self._receive, receive), app_send)
+                    await app(scope, partial(self.activity.receive, receive), app_send)
                 except BaseException as error:
                     self._log_lost_errors(error)
                     raise
@@ -189,23 +190,6 @@ class Terminator:
 
     # What the app sees
 
-    async def _receive(self, receive: Receive) -> Message:
-        self._receives += 1
-        try:
-            message = await receive()
-        except BaseException as error:
-            abandoned = isinstance(error, Exception | GeneratorExit)
-            if self._app_state is not NOTIFIED:
-                self._app_state = NOT_LISTENING if abandoned else POLLING
-            raise
-        finally:
-            self._receives -= 1
-        if message.get("type") == DISCONNECT:
-            self._app_state = NOTIFIED
-        elif self._app_state is POLLING:
-            self._app_state = NOT_LISTENING
-        return message
-
     async def _discard(self) -> None:
         """Discard a message of the app, or raise an `OSError` if the app does not listen."""
         await self._discard_function()
@@ -219,13 +203,9 @@ class Terminator:
                 live.scheduler.loop.call_soon(self._cancel_app)
 
     @property
-    def _is_listening(self) -> bool:
-        return self._app_state is not NOT_LISTENING or self._receives > 0
-
-    @property
     def _discard_function(self) -> Callable[[], Awaitable[None]]:
         """A function that does not refer to this object, for sends that outlive the call."""
-        if self._is_listening:
+        if self.activity.is_listening:
             # One turn of the event loop, so that a busy app does not block it. Shielded from
             # the app's cancel scopes, so that their cancellation does not strike in a send,
             # where it never does on a server that discards.
@@ -244,6 +224,9 @@ class Terminator:
             self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
+        if self._silence is not None:
+            self._silence.begin()
+            self._watch_silence(self._silence)
         if self._responder.reason is not None:
             self._stopped()
 
@@ -342,20 +325,47 @@ class Terminator:
 
     def _cancel_timers(self) -> None:
         self._deadline = inf
-        for cancel in (self._cancel_timer, self._cancel_end):
+        for cancel in (self._cancel_timer, self._cancel_end, self._cancel_silence):
             with suppress(RuntimeError):  # the event loop may have been closed
                 cancel()
-        self._cancel_timer = self._cancel_end = do_nothing
+        self._cancel_timer = self._cancel_end = self._cancel_silence = do_nothing
         if self.state is ENDING:
             self.state = OPEN
 
+    # The app's silence
+
+    def _watch_silence(self, silence: Silence) -> None:
+        """Set the timer to when the silence will be too long, if nothing more is sent."""
+        silence.on_resumed = do_nothing
+        when = silence.ends_at(cast("float", self._policy.max_silence))
+        loop = self._live.scheduler.loop
+        check = partial(self._check_silence, silence, when)
+        # Two turns later, so that what the app sends at that very time goes first.
+        self._cancel_silence = loop.call_at(
+            when, lambda: loop.call_soon(lambda: loop.call_soon(check))
+        )
+
+    def _check_silence(self, silence: Silence, watched: float) -> None:
+        if self.state is not OPEN or self._cancel_silence is do_nothing:
+            return
+        if silence.is_paused:
+            silence.on_resumed = partial(self._watch_silence, silence)
+        elif silence.ends_at(cast("float", self._policy.max_silence)) > watched:
+            self._watch_silence(silence)
+        else:
+            self._cancel_timer()
+            self._deadline = min(self._deadline, self._live.scheduler.time())
+            self._on_deadline(StopReason.SILENT)
+
     # The end
 
-    def _on_deadline(self) -> None:
-        self._cancel_timer = do_nothing
+    def _on_deadline(self, reason: StopReason = StopReason.MAX_LIFETIME) -> None:
+        self._cancel_timer()
+        self._cancel_silence()
+        self._cancel_timer = self._cancel_silence = do_nothing
         live = self._live
         # If it is a drain that is over, the stream has stopped, and the first reason wins.
-        live.context.run(live.stop, StopReason.MAX_LIFETIME)
+        live.context.run(live.stop, reason)
         if self.state is REVOKED:  # a complete summary of its response could not be sent
             self._limit_app()
             return
@@ -438,7 +448,7 @@ class Terminator:
 
     def _on_exit_timeout(self) -> None:
         has_reacted = self._late_send_at < self._reacts_until
-        if not (self._app_state is NOTIFIED and has_reacted):
+        if not (self.activity.state is NOTIFIED and has_reacted):
             self._cancel_app()
 
     def _cancel_app(self) -> None:

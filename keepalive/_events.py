@@ -32,6 +32,8 @@ class StopReason(StrEnum):
     """`KeepaliveMiddleware.shutdown` was called, or the server's lifespan has ended."""
     MAX_LIFETIME = "max_lifetime"
     """The stream had been open for its share, 80 to 100 %, of `max_lifetime`."""
+    SILENT = "silent"
+    """The app had not sent a byte for `max_silence`."""
     SEND_TIMEOUT = "send_timeout"
     """A write, the app's or a ping's, blocked for the policy's `send_timeout`."""
     WRITE_FAILED = "write_failed"

@@ -15,8 +15,11 @@ Pacing: TypeAlias = Literal["idle", "steady"]
 MIN_INTERVAL: Final = 0.001
 """Seconds. uvloop's timers have a resolution of 1 ms; less would be a busy loop."""
 
-LIMITS: Final = ("max_lifetime", "drain", "send_timeout")
+LIMITS: Final = ("max_lifetime", "max_silence", "drain", "send_timeout")
 """The fields that make the middleware end a stream."""
+
+_ENDS: Final = ("max_lifetime", "max_silence", "drain")
+"""Those of them that end it with a farewell."""
 
 MIDDLEWARE_ONLY: Final = ("routes", "abort", "on_shutdown", "observer")
 """The options of `KeepaliveMiddleware` that are not those of a policy."""
@@ -27,6 +30,7 @@ _ALWAYS_KNOWN: Final = (EVENT_STREAM, JSON)
 _DURATIONS: Final = (
     ("first_ping", "at once"),
     ("max_lifetime", None),
+    ("max_silence", None),
     ("drain", "not at all"),
     ("send_timeout", None),
     ("start_after", None),
@@ -45,6 +49,7 @@ class MiddlewareOptions(TypedDict, total=False):
     media_types: Mapping[str, Ping]
     anti_buffering: bool
     max_lifetime: float | None
+    max_silence: float | None
     drain: float | None
     farewell: Ping | None
     send_timeout: float | None
@@ -93,16 +98,20 @@ class Policy:
         max_lifetime: Seconds after which the stream is ended, so that its client reconnects.
             Each stream is given a random 80 to 100 % of it, so that clients don't reconnect
             all at once. Default `None`: never.
+        max_silence: Seconds without a byte from the app, after which the stream is ended, so
+            that pings don't hide an app that hangs. Pings don't count, nor do empty bodies;
+            the time that a send takes is left out. Counted from the response start, the
+            middleware's own included. Default `None`: no limit.
         drain: Seconds that the app may continue after an abort or a shutdown; 0: not at all.
             Then the stream is ended. Default `None`: only the pings stop. Streams that are
             stopped together end at random times in the second half of these seconds; a stream
             that is stopped alone, or whose app has asked for its `get_stream(scope).signal`,
             has all of them.
-        farewell: What is sent just before the middleware ends a stream. Needs `drain` or
-            `max_lifetime`. In media types other than `text/event-stream` it is sent only if
-            it needs a line boundary, or the media type's own ping an event boundary. If
-            `ping` is `None`, a farewell that is an event is sent only to clients whose ping
-            is one, unless it is in a route's own mapping. Default none.
+        farewell: What is sent just before the middleware ends a stream. Needs `drain`,
+            `max_lifetime` or `max_silence`. In media types other than `text/event-stream` it
+            is sent only if it needs a line boundary, or the media type's own ping an event
+            boundary. If `ping` is `None`, a farewell that is an event is sent only to clients
+            whose ping is one, unless it is in a route's own mapping. Default none.
         send_timeout: Seconds that one write may block; after that the client is treated as
             disconnected. Default `None`: no limit. It has no effect on servers whose sends
             never block.
@@ -139,6 +148,7 @@ class Policy:
     media_types: Mapping[str, Ping] = field(default_factory=dict[str, Ping], hash=False)
     anti_buffering: bool = True
     max_lifetime: float | None = None
+    max_silence: float | None = None
     drain: float | None = None
     farewell: Ping | None = None
     send_timeout: float | None = None
@@ -164,10 +174,10 @@ class Policy:
         put("media_types", _media_types(self.media_types))
         if self.farewell is not None:
             _check_ping("farewell", self.farewell)
-            if self.drain is None and self.max_lifetime is None:
+            if all(getattr(self, name) is None for name in _ENDS):
                 raise ValueError(
-                    "farewell needs drain or max_lifetime: without them nothing ends a "
-                    f"stream, got {self.farewell!r}"
+                    "farewell needs drain, max_lifetime or max_silence: without them nothing "
+                    f"ends a stream, got {self.farewell!r}"
                 )
         put("start_as", _start_as(self))
 
@@ -202,7 +212,7 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
     """
     values = {each.name: getattr(inherited, each.name) for each in fields(inherited)}
     values |= options
-    ends = values["drain"] is not None or values["max_lifetime"] is not None
+    ends = any(values[name] is not None for name in _ENDS)
     if "farewell" not in options and (not ends or _needs_no_event(values, options)):
         values["farewell"] = None
     if "start_as" not in options:

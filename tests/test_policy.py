@@ -37,15 +37,17 @@ BAD_POLICIES = [
     *(({"media_types": {bad: Ping.space()}}, ValueError, "a media type must be type/sub")
       for bad in ("ndjson", "a/*", "*/*", "a/b; q=1", "", "a/b/c")),
     *(({name: bad}, ValueError, f"{name} must be above 0 .at least 0.001. and finite .seconds")
-      for name in ("max_lifetime", "send_timeout") for bad in (0, 0.0009, -1, NAN, INF)),
+      for name in ("max_lifetime", "max_silence", "send_timeout")
+      for bad in (0, 0.0009, -1, NAN, INF)),
     *(({"drain": bad}, ValueError, "drain must be 0 .not at all. or above and finite")
       for bad in (-1, -0.001, NAN, INF, -INF)),
     *(({name: bad}, TypeError, f"{name} must be a number of seconds, got")
-      for name in ("max_lifetime", "drain", "send_timeout") for bad in ("5", True, [])),
+      for name in ("max_lifetime", "max_silence", "drain", "send_timeout")
+      for bad in ("5", True, [])),
     ({"farewell": b": x\n", "drain": 1}, TypeError, "farewell must be a Ping, got b': x"),
     ({"farewell": Ping.space(), "drain": 1}, ValueError, "farewell must not be spaces"),
     *(({"farewell": Ping.event("bye"), **more}, ValueError,
-       "farewell needs drain or max_lifetime: without them nothing ends a stream, got Ping")
+       "farewell needs drain, max_lifetime or max_silence: without them nothing ends a stream")
       for more in ({}, {"send_timeout": 1})),
     *(({"interval": None, name: 1}, TypeError, "got None; to exclude a path, use None")
       for name in ("drain", "send_timeout")),
@@ -102,7 +104,7 @@ def test_limits_that_some_path_may_get_are_taken(routes, limits):
 
 def test_defaults():
     policy = Policy()
-    assert (policy.max_lifetime, policy.drain) == (None, None)
+    assert (policy.max_lifetime, policy.max_silence, policy.drain) == (None, None, None)
     assert (policy.farewell, policy.send_timeout) == (None, None)
     assert policy.interval == 15.0
     assert (policy.pacing, policy.first_ping, policy.anti_buffering) == ("idle", None, True)
@@ -121,7 +123,8 @@ def test_a_policy_is_an_immutable_value():
     assert isinstance(policy.interval, float)
     assert [*dataclasses.asdict(policy)] == [
         "interval", "pacing", "first_ping", "ping", "media_types", "anti_buffering",
-        "max_lifetime", "drain", "farewell", "send_timeout", "start_after", "start_as",
+        "max_lifetime", "max_silence", "drain", "farewell", "send_timeout", "start_after",
+        "start_as",
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.interval = 1.0
@@ -241,7 +244,7 @@ BAD_ROUTES = [
     (
         {"/a": {"farewell": Ping.comment()}},
         ValueError,
-        r"routes\['/a'\]: farewell needs drain or max_lifetime",
+        r"routes\['/a'\]: farewell needs drain, max_lifetime or max_silence",
     ),
     (
         {"/a": {"start_as": "text/event-stream"}},
@@ -333,6 +336,7 @@ COMPLETE = {"drain": 10, "farewell": Ping.comment("bye"), "start_after": 20, "fi
         ({"first_ping": None}, {"first_ping": None}),
         ({"media_types": {"a/b": Ping.space()}}, {"media_types": {"a/b": Ping.space()}}),
         ({"drain": None, "max_lifetime": 9}, {"drain": None, "max_lifetime": 9}),
+        ({"drain": None, "max_silence": 9}, {"drain": None, "max_silence": 9}),
     ],
 )
 def test_a_route_inherits_what_it_does_not_change(value, changed):

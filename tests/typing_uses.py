@@ -86,6 +86,7 @@ assert_type(
         media_types={"application/x-ndjson": Ping.space()},
         anti_buffering=False,
         max_lifetime=3600,
+        max_silence=300,
         drain=0,
         farewell=Ping.event("bye"),
         send_timeout=30.0,
@@ -96,6 +97,7 @@ assert_type(
 )
 assert_type(Policy().first_ping, float | None)
 assert_type(Policy().max_lifetime, float | None)
+assert_type(Policy().max_silence, float | None)
 assert_type(Policy().drain, float | None)
 assert_type(Policy().farewell, Ping | None)
 assert_type(Policy().send_timeout, float | None)
@@ -135,6 +137,7 @@ KeepaliveMiddleware(
     media_types={"application/x-ndjson": Ping.space()},
     anti_buffering=False,
     max_lifetime=3600,
+    max_silence=300,
     drain=5,
     farewell=Ping.event("bye"),
     send_timeout=30.0,

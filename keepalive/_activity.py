@@ -1,0 +1,103 @@
+"""What an app does with its `receive` and `send`: whether it listens, and when it last sent.
+
+Both are observed at the app itself, so that what a middleware reads ahead or sends does not
+count. Whether the app listens decides what it sees of an end (see `_ending`); its silence is
+what `max_silence` limits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from ._boundary import has_data
+from ._types import DISCONNECT, Message, Receive, Send, do_nothing
+
+AppState: TypeAlias = Literal["not_listening", "polling", "notified"]
+
+NOT_LISTENING: Final = "not_listening"
+"""Its last `receive` returned another message, or was abandoned; or there was none."""
+POLLING: Final = "polling"
+"""Its last `receive` was cancelled, or timed out: it asks from time to time."""
+NOTIFIED: Final = "notified"
+"""One of its `receive` calls has returned `http.disconnect`."""
+
+
+@dataclass(slots=True, eq=False)
+class AppActivity:
+    """Observes the calls of one app."""
+
+    state: AppState = NOT_LISTENING
+    _receives: int = 0
+    """Calls of its `receive` that are under way."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the app will learn of a disconnect from its `receive`."""
+        return self.state is not NOT_LISTENING or self._receives > 0
+
+    async def receive(self, receive: Receive) -> Message:
+        """Return the app's next message, and observe what becomes of the call."""
+        self._receives += 1
+        try:
+            message = await receive()
+        except BaseException as error:
+            abandoned = isinstance(error, Exception | GeneratorExit)
+            if self.state is not NOTIFIED:
+                self.state = NOT_LISTENING if abandoned else POLLING
+            raise
+        finally:
+            self._receives -= 1
+        if message.get("type") == DISCONNECT:
+            self.state = NOTIFIED
+        elif self.state is POLLING:
+            self.state = NOT_LISTENING
+        return message
+
+
+@dataclass(slots=True, eq=False)
+class Silence:
+    """How long an app has not sent a byte. It does not last while a send is under way.
+
+    Times are in seconds, by the given clock.
+    """
+
+    _time: Callable[[], float]
+    _since: float = 0.0
+    """When it began, apart from the time that sends took since."""
+    _sends: int = 0
+    """Sends that are under way."""
+    _send_began: float = 0.0
+    """When the first of them did."""
+    on_resumed: Callable[[], None] = do_nothing
+    """Called when the last send under way has ended."""
+
+    def begin(self) -> None:
+        """Count from now on: the response starts."""
+        self._since = self._send_began = self._time()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a send is under way."""
+        return self._sends > 0
+
+    def ends_at(self, limit: float) -> float:
+        """Return when the silence will have lasted that long, if nothing more is sent."""
+        return self._since + limit
+
+    async def send(self, send: Send, message: Message) -> None:
+        """Send a message of the app."""
+        is_data = has_data(message)
+        if not self._sends:
+            self._send_began = self._time()
+        self._sends += 1
+        try:
+            await send(message)
+        finally:
+            self._sends -= 1
+            now = self._time()
+            if is_data:
+                self._since = self._send_began = now
+            elif not self._sends:
+                self._since += now - self._send_began
+            if not self._sends:
+                self.on_resumed()
