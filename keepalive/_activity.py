@@ -84,9 +84,12 @@ class Silence:
         """Return when the silence will have lasted that long, if nothing more is sent."""
         return self._since + limit
 
-    async def send(self, send: Send, message: Message) -> None:
-        """Send a message of the app."""
-        is_data = has_data(message)
+    async def send(self, send: Send, message: Message, *, is_ping: bool = False) -> None:
+        """Send a message of the app, or a ping of a middleware within this one.
+
+        The app may be waiting for that ping, so it is a pause as well.
+        """
+        is_data = has_data(message) and not is_ping
         if not self._sends:
             self._send_began = self._time()
         self._sends += 1

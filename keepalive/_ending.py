@@ -147,6 +147,8 @@ class Terminator:
         self.hooks.ended = self._ended
         self.hooks.closed = self.closed
         self.connection.discard = self._discard
+        if self._responder.nesting is not None:
+            self._responder.nesting.observe(self.activity)
         self._silence = None
         if self._policy.max_silence is not None:
             self._silence = Silence(PingScheduler.current().time)
@@ -162,6 +164,10 @@ class Terminator:
         """
 
         def app_send(message: Message) -> Awaitable[None]:
+            if self._is_inner_ping(message):
+                if self._silence is None:
+                    return self._pass_ping(message)
+                return self._silence.send(self._pass_ping, message, is_ping=True)
             if self.state is REVOKED:
                 self._note_late_send()
                 return self._discard()
@@ -202,10 +208,27 @@ class Terminator:
                 # its cancellation would then reach whatever called it.
                 live.scheduler.loop.call_soon(self._cancel_app)
 
+    def _is_inner_ping(self, message: Message) -> bool:
+        nesting, live = self._responder.nesting, self._responder.live
+        return nesting is not None and live is not None and nesting.is_inner_ping(message)
+
+    async def _pass_ping(self, message: Message) -> None:
+        """Send a ping of an inner middleware. One that is discarded must not be counted."""
+        if self.state is not REVOKED:
+            await self._live.pass_ping(message)
+        if self.state is REVOKED:
+            await _raise_disconnected(self._responder.reason)
+
+    @property
+    def _observed(self) -> AppActivity:
+        """What observes the app: the innermost middleware's, since others read ahead."""
+        nesting = self._responder.nesting
+        return (nesting and nesting.innermost_activity) or self.activity
+
     @property
     def _discard_function(self) -> Callable[[], Awaitable[None]]:
         """A function that does not refer to this object, for sends that outlive the call."""
-        if self.activity.is_listening:
+        if self._observed.is_listening:
             # One turn of the event loop, so that a busy app does not block it. Shielded from
             # the app's cancel scopes, so that their cancellation does not strike in a send,
             # where it never does on a server that discards.
@@ -308,7 +331,8 @@ class Terminator:
         self._is_draining = True
         # A stream that stops alone is not spread; nor is one whose app has asked for its
         # signal, since it may be about to end by itself: it gets all of the time.
-        alone = len(live.scheduler) == 0 or self._responder.is_watched
+        streams = len(live.scheduler) - self._responder.scheduled_outers
+        alone = streams == 0 or self._responder.is_app_watching
         stop_signal = self._responder.config.stop_signal
         spread = (stop_signal.aborted or self._is_shutting_down) and not alone
         self._end_at(drain_deadline(drain, live.scheduler.time(), spread=spread))
@@ -401,6 +425,9 @@ class Terminator:
         live = self._responder.live
         if live is None or live.is_busy:
             return False
+        nesting = self._responder.nesting
+        if nesting is not None and nesting.inner_is_finishing:  # its farewell is the only one
+            return False
         return live.is_at(live.plan.closing_boundary)
 
     async def _finish_at_boundary(self) -> None:
@@ -439,6 +466,11 @@ class Terminator:
         self.state = REVOKED
         self.hooks.after_send = None
         self.connection.state = connections.REVOKED
+        live = self._responder.live
+        if live is not None and self._responder.nesting is not None:
+            # Not now: this may be within a send of the app that an inner middleware waits for,
+            # whose cancellation would strike after it has returned.
+            live.scheduler.loop.call_soon(self._responder.disconnect_inners)
 
     def _limit_app(self) -> None:
         now = self._live.scheduler.time()
@@ -448,7 +480,7 @@ class Terminator:
 
     def _on_exit_timeout(self) -> None:
         has_reacted = self._late_send_at < self._reacts_until
-        if not (self.activity.state is NOTIFIED and has_reacted):
+        if not (self._observed.state is NOTIFIED and has_reacted):
             self._cancel_app()
 
     def _cancel_app(self) -> None:

@@ -175,7 +175,7 @@ class LiveStream(BoundaryTracker):
         if request.reason is None:
             self._restart_timer()
             self.scheduler.reschedule(self, self.started + (delay or policy.interval))
-            if not delay and self._can_ping:
+            if not delay and request.sends_pings and self._can_ping:
                 await self._send_ping(self.started)
 
     async def _send_start(self, message: Message) -> None:
@@ -294,6 +294,11 @@ class LiveStream(BoundaryTracker):
     # Pings. The scheduler uses the public members, and `check_signals`.
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether the scheduler polls it."""
+        return self._prev is not None
+
+    @property
     def slack(self) -> float:
         """Seconds by which a ping may be early."""
         return self.plan.slack
@@ -315,6 +320,8 @@ class LiveStream(BoundaryTracker):
         listening_began = not request.is_reading and request.ensure_listening(
             self.scheduler.loop, self.context
         )
+        if not request.sends_pings:
+            return None, now + policy.interval
         due = next_due(policy, self.started, self._last_sent, now)
         if due > latest:
             return None, due
@@ -359,6 +366,8 @@ class LiveStream(BoundaryTracker):
         self._ping_state = SENDING
         if self.is_empty:
             self.filter_bom()
+        if self._request.nesting is not None:
+            self._request.nesting.announce_ping(payload)
         try:
             await self._request.server_send({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
@@ -404,6 +413,9 @@ class LiveStream(BoundaryTracker):
         """Send a farewell and the last body. Not while `is_busy`."""
         self._ping_state = SENDING
         send, hooks = self._request.server_send, self._request.hooks
+        nesting = self._request.nesting
+        if nesting is not None:
+            nesting.is_finishing = True
         try:
             if farewell is not None:
                 payload = frame_or_fallback(farewell, self.newline)
@@ -415,6 +427,25 @@ class LiveStream(BoundaryTracker):
                 await send({"type": TRAILERS, "headers": [], "more_trailers": False})
         finally:
             self._sent()
+            if nesting is not None:
+                nesting.is_finishing = False
+
+    async def pass_ping(self, message: Message) -> None:
+        """Send a ping of a middleware within this one.
+
+        It ends at the boundary at which it was inserted, so the position stays the same.
+        """
+        await self.wait_turn()
+        self._sends += 1
+        try:
+            await self._request.server_send(message)
+        except OSError as error:
+            self.end(StopReason.DISCONNECTED, error)
+            raise
+        finally:
+            self._sends -= 1
+        self.bytes_sent += len(message["body"])
+        await self._after_send()
 
     def _sent(self) -> None:
         self._ping_state = IDLE
@@ -443,6 +474,8 @@ class LiveStream(BoundaryTracker):
         if self._ping_state is not SENDING:
             self._ping_state = IDLE
         self.scheduler.remove(self)
+        if request.nesting is not None and not stopped_before:
+            request.on_stopped(error)
         if not stopped_before and request.hooks is not None:
             request.hooks.stopped()
         request.abort_signal()

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast, final
 from typing_extensions import Unpack
 
 from ._abort import AbortController, AbortSignal, WeakCallback
+from ._activity import AppActivity
 from ._config import Config
 from ._connection import RevocableConnection
 from ._early import EarlyStart
@@ -174,7 +175,7 @@ class KeepaliveMiddleware:
         route = self._single_route or self._routes.match(scope)
         if route is None:
             responder = Responder(self._config, self._routes.default, scope, receive, send)
-            responder.defer_to_inner()  # nor does a middleware around this one keep it alive
+            responder.exclude()
             return self.app, responder, receive, send
         if scope.get("method") == "HEAD":  # has no body, so only its scope is served
             return (
@@ -189,6 +190,11 @@ class KeepaliveMiddleware:
             if plan is not None or route.has_limits:
                 return self._limited_pipeline(route, plan, scope, receive, send)
         responder = Responder(self._config, route, scope, receive, send)
+        if responder.nesting is not None:  # those around it may need to know
+            activity = AppActivity()
+            responder.nesting.observe(activity)
+            observed = partial(activity.receive, responder.receive)
+            return self.app, responder, observed, responder.send
         return self.app, responder, responder.receive, responder.send
 
     def _limited_pipeline(

@@ -12,7 +12,7 @@ The app's `receive` awaits nothing before the server's own: Starlette's
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
@@ -23,6 +23,7 @@ from ._eventloop import Cancel, Loop, try_spawn
 from ._events import StopReason
 from ._headers import request_body_size
 from ._late import LateResponse
+from ._nesting import THIS, Nesting
 from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, Send, do_nothing
 
 MAX_READ_AHEAD: Final = 3
@@ -88,6 +89,7 @@ class Request:
         "hooks",
         "inbound",
         "is_reading",
+        "nesting",
         "pings",
         "reason",
         "scope",
@@ -100,6 +102,9 @@ class Request:
     is_reading: bool
     """Whether a task is waiting for the client's next message."""
 
+    nesting: Nesting[Any] | None
+    """Its place among other middlewares, if there are any."""
+
     reason: StopReason | None
     """Why the pings have stopped; `None` until they have."""
 
@@ -109,6 +114,7 @@ class Request:
         self.server_send = send
         self._server_receive = receive
         self.hooks: Hooks | None = None
+        self.nesting = None
         self.inbound = OPEN
         self.is_reading = self.abort_requested = False
         self._read_ahead: _ReadAhead | None = None
@@ -226,6 +232,14 @@ class Request:
         return self._read_ahead
 
     # Stopping
+
+    def on_stopped(self, error: BaseException | None) -> None:
+        """Called when the pings have stopped, if there are nested middlewares."""
+
+    @property
+    def sends_pings(self) -> bool:
+        """Whether this middleware sends the pings, and not another one."""
+        return self.nesting is None or self.nesting.pinger is THIS
 
     @property
     def is_alive(self) -> bool:

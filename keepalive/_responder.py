@@ -1,7 +1,7 @@
 """Decides whether a response is kept alive; until then it only passes messages on."""
 
 from collections.abc import Awaitable, Iterator
-from functools import partial
+from contextvars import Context
 from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
@@ -11,6 +11,7 @@ from ._config import Config
 from ._events import StopReason
 from ._headers import classify, may_be_stream, with_anti_buffering, with_reusable_headers
 from ._live import NOTHING, LiveStream
+from ._nesting import OUTER, Nesting
 from ._request import Request
 from ._routing import Plan, Route
 from ._types import BODY, START, Message, Receive, Scope, Send
@@ -30,22 +31,25 @@ CLOSED: Final = "closed"
 """The app's call is over."""
 
 
+_SEEN_BY_ALL: Final = (StopReason.COMPLETED, StopReason.APP_FAILED)
+"""What the app does itself. Each middleware of a nest sees it."""
+
+
 class Responder(Request):
     """Responds to one request. It inherits the request's state, so that both are one object.
 
     Args:
         config: What all requests of the middleware share.
-        route: Its route. For an excluded path, any: `defer_to_inner` is called then.
+        route: Its route. For an excluded path, any: `exclude` is called then.
         scope: The connection's.
         receive: The server's, or a `RevocableConnection`'s.
         send: The same.
     """
 
-    __slots__ = ("_outer", "live", "route", "state")
+    __slots__ = ("live", "route", "state")
 
+    nesting: "Nesting[Responder] | None"
     state: ResponseState
-    _outer: "Responder | None"
-    """The responder of a middleware around this one."""
     live: LiveStream | None
     """The open stream, in the state `LIVE`."""
 
@@ -57,14 +61,8 @@ class Responder(Request):
         self.state = UNDECIDED
         self.live = None
         outer: Responder | None = scope.get(SCOPE_KEY)
-        if (
-            outer is not None
-            and outer.scope is scope
-            and outer.config.in_flight is config.in_flight
-        ):
-            # Another call of this middleware with the same scope, at the same time.
-            outer = outer._outer
-        self._outer = outer
+        if outer is not None:
+            self._nest(outer)
         scope[SCOPE_KEY] = self
 
     def __deepcopy__(self, _: object) -> "Responder":
@@ -87,9 +85,10 @@ class Responder(Request):
 
     def _start(self, message: Message, route: Route) -> Awaitable[None]:
         kind, media_type = classify(message, route.plans)
-        if kind == "stream" and self.claim():
+        if kind == "stream":
+            self.claim()
             return self.open(message, route.plans[media_type])
-        if kind == "compressed":
+        if kind == "compressed" and self.sends_pings:
             self.config.warn_compressed(route.pattern)
         if kind != "informational":
             self.state = FORWARDING
@@ -121,33 +120,89 @@ class Responder(Request):
             self.hooks.rejected()
         self.live = None
         self.state = UNDECIDED
+        self.release()
 
     # Nested middlewares
 
-    def claim(self) -> bool:
-        """Make the middlewares around this one leave the response to it, if they still can."""
-        return self._outer is None or self._outer.defer_to_inner()
+    def _nest(self, outer: "Responder") -> None:
+        """Link it to the responder that the scope holds."""
+        if outer.scope is self.scope and outer.config.in_flight is self.config.in_flight:
+            # Another call of this middleware with the same scope, at the same time.
+            around = None if outer.nesting is None else outer.nesting.outer
+        else:
+            if outer.nesting is None:
+                outer.nesting = Nesting(outer, None)
+            around = outer.nesting
+        if around is not None:
+            self.nesting = Nesting(self, around)
+            self.reason = around.responder.reason
 
-    def defer_to_inner(self) -> bool:
-        """Leave the response to an inner middleware. Returns False if it has started."""
-        started_early = self.hooks is not None and self.hooks.late is not None
-        if self.state is LIVE or started_early:
+    def claim(self) -> bool:
+        """Make this middleware send the pings, and not those around it.
+
+        Returns whether it does. It does not if one within it does, or if one around it has
+        begun to.
+        """
+        if self.nesting is None:
+            return True
+        if not self.sends_pings:
             return False
-        self.state = FORWARDING
-        return self.claim()
+        if any(outer.responder.has_begun for outer in self.nesting.outward):
+            self.nesting.pinger = OUTER
+            return False
+        self.nesting.claim()
+        for outer in self.nesting.outward:
+            # The same middleware twice, as after an internal redirect, serves one stream.
+            if outer.responder.config.in_flight is self.config.in_flight:
+                outer.responder.state = FORWARDING
+        return True
+
+    def release(self) -> None:
+        """Undo `claim`: the response has not started after all."""
+        if self.nesting is not None and self.sends_pings:
+            self.nesting.release()
 
     @property
-    def nest(self) -> Iterator["Responder"]:
-        """Itself and those around it, up to the one that keeps the response alive."""
-        responder: Responder | None = self
-        while responder is not None:
-            yield responder
-            responder = None if responder.state is LIVE else responder._outer
+    def has_begun(self) -> bool:
+        """Whether it sends pings already, or is about to start the response early."""
+        is_starting = self.hooks is not None and self.hooks.late is not None
+        return self.sends_pings and (self.state is LIVE or is_starting)
+
+    def exclude(self) -> None:
+        """Send no pings, here and in the middlewares around this one: the path is excluded."""
+        self.state = FORWARDING
+        self.claim()
+
+    @property
+    def _outward(self) -> "Iterator[Responder]":
+        """Itself and those around it."""
+        yield self
+        if self.nesting is not None:
+            yield from (outer.responder for outer in self.nesting.outward)
+
+    @property
+    def _inward(self) -> "Iterator[Responder]":
+        """Itself and those within it."""
+        yield self
+        if self.nesting is not None:
+            yield from (inner.responder for inner in self.nesting.inward)
 
     @property
     def keeper(self) -> "Responder":
         """The responder that keeps the response alive; this one, if there is none (yet)."""
-        return next((each for each in self.nest if each.state is LIVE), self)
+        nest = (*self._outward, *self._inward)
+        return next((each for each in nest if each.state is LIVE and each.sends_pings), self)
+
+    @property
+    def is_app_watching(self) -> bool:
+        """Whether the app has asked for its signal, here or further in."""
+        return any(each.is_watched for each in self._inward)
+
+    @property
+    def scheduled_outers(self) -> int:
+        """How many streams of the same response the scheduler polls for those around it."""
+        lives = [each.live for each in self._outward if each is not self]
+        return sum(live is not None and live.is_scheduled for live in lives)
 
     # Stopping
 
@@ -158,8 +213,6 @@ class Responder(Request):
             self._controller = controller = AbortController()
             if self.reason is not None:
                 controller.abort(self.reason)
-            elif self._outer is not None:
-                self._outer.signal.add_callback(partial(_follow, self._outer, controller))
         return self._controller.signal
 
     def abort(self) -> None:
@@ -167,6 +220,46 @@ class Responder(Request):
         self.request_abort()  # first, since the loop's thread may be about to open the stream
         if (live := self.live) is not None:
             live.abort()
+
+    def abort_stream(self) -> None:
+        """Request that the pings stop, wherever in the nest they are sent. Thread-safe."""
+        keeper = self.keeper
+        if keeper.state is LIVE:
+            keeper.abort()  # and with it those within
+        else:
+            for each in self._outward:
+                each.abort()
+
+    def stop(self, reason: StopReason, error: BaseException | None) -> None:
+        """Stop the pings: a middleware around this one has stopped."""
+        if self.live is not None:
+            # A copy, since this may be called within a ping, which runs in that context.
+            is_gone = reason is StopReason.DISCONNECTED
+            stop = self.live.end if is_gone else self.live.stop
+            self.live.context.copy().run(stop, reason, error)
+        elif self.reason is None:
+            self.record_reason(reason)
+            self.abort_signal()
+            self.on_stopped(error)
+
+    @override
+    def on_stopped(self, error: BaseException | None) -> None:
+        reason = self.reason
+        if self.nesting is None or reason is None:
+            return
+        for inner in [*self.nesting.inners]:
+            # What the app itself does, an open stream sees by itself.
+            if inner.responder.live is None or reason not in _SEEN_BY_ALL:
+                inner.responder.stop(reason, error)
+
+    def disconnect_inners(self) -> None:
+        """Make the middlewares within this one see a disconnect: it has ended the stream."""
+        if self.nesting is not None:
+            for inner in [*self.nesting.inners]:
+                responder = inner.responder
+                context = Context() if responder.live is None else responder.live.context
+                context.copy().run(responder.on_disconnect)
+                responder.disconnect_inners()
 
     @override
     def on_disconnect(self) -> None:
@@ -177,6 +270,7 @@ class Responder(Request):
         else:
             self.record_reason(StopReason.DISCONNECTED)
             self.abort_signal()
+            self.on_stopped(None)
 
     def close(
         self,
@@ -189,11 +283,12 @@ class Responder(Request):
             reason: Why the pings stop, if they have not.
             error: What the app has raised.
         """
+        outer = None if self.nesting is None else self.nesting.outer
         if self.scope.get(SCOPE_KEY) is self:
-            if self._outer is None:
+            if outer is None:
                 del self.scope[SCOPE_KEY]
             else:
-                self.scope[SCOPE_KEY] = self._outer
+                self.scope[SCOPE_KEY] = outer.responder
         self.state = CLOSED
         if self.hooks is not None:
             self.hooks.closed()
@@ -205,9 +300,6 @@ class Responder(Request):
             self.abort_signal()
         elif self.reason is None:
             self.reason = reason
-
-
-def _follow(outer: Responder, controller: AbortController) -> None:
-    """Abort an inner responder's signal, if an outer one keeps the response alive."""
-    if outer.keeper.state is LIVE:
-        controller.abort(outer.signal.reason)
+        if self.nesting is not None:
+            self.nesting.leave()
+            self.nesting = None  # they refer to each other

@@ -37,8 +37,7 @@ class KeepaliveStream:
         continues until the app ends it, unless its policy has a `drain`. If the response has
         not started yet, it is stopped when it does.
         """
-        for responder in self._responder.nest:
-            responder.abort()
+        self._responder.abort_stream()
 
 
 def get_stream(scope: Scope) -> KeepaliveStream:

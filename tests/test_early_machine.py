@@ -98,7 +98,11 @@ class Late:
         """Where nothing stands in the way: an upload, or what has stopped the stream."""
         uploading = self.given and self.given[-1]["more_body"]
         excused = (
-            not self.kept or self.app_has_started or self.over or self.asked_by or uploading
+            not self.sends_pings
+            or self.app_has_started
+            or self.over
+            or self.asked_by
+            or uploading
         )
         assert self.opened or excused or self.time <= START_AFTER
 

@@ -10,7 +10,6 @@ from endings import BYE, FAREWELL, X, aborted, blocked_send, slow_to_send
 from harness import END, PING, START, World, body, http, play, run, start
 
 from keepalive import (
-    AbortController,
     KeepaliveMiddleware,
     Ping,
     Policy,
@@ -355,23 +354,6 @@ def test_a_route_has_its_own_drain(backend, log):
         options = {"routes": routes, "drain": 2, "farewell": None}
         world = aborted(backend, log, [(1, log.listen)], scope=http(path), **options)
         assert world.timeline[-1] == (end, END)
-
-
-def test_a_nested_middleware_that_takes_over_has_its_own_drain(backend, log):
-    controller = AbortController()
-
-    def wrap(app, **options):
-        inner = KeepaliveMiddleware(app, abort=controller.signal, drain=3, farewell=FAREWELL)
-        return KeepaliveMiddleware(inner, **options)
-
-    at = [(20, controller.abort)]
-    limits = {"drain": 1, "max_lifetime": 5, "send_timeout": 1}
-    world = play(
-        backend, [(1, log.stay)], wrap=wrap, at=at, prepare=log.prepare,
-        abort=controller.signal, **limits,
-    )  # fmt: skip
-    assert world.timeline == [(0, START), (15, PING), (23, BYE), (23, END)]
-    assert log == [(23 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
 def test_head_and_excluded_paths_have_no_limits(backend, log):

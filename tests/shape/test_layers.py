@@ -17,8 +17,8 @@ LAYERS = {
     "public": "__init__ testing",
     "entry": "_middleware _view _signals",
     "response": (
-        "_early _late _ending _activity _connection _responder _live _request _inflight "
-        "_config"
+        "_early _late _ending _connection _responder _live _request _nesting _activity "
+        "_inflight _config"
     ),
     "loop": "_scheduler _timerqueue _eventloop _abort",
     "values": "_routing _policy _timing _defaultping _ping _boundary _headers _events _types",

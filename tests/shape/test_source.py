@@ -21,6 +21,7 @@ PURE_CALLS = {
     "logging.getLogger",
     "RunVar",  # a key: its values belong to event loops
     "frozenset",
+    "TypeVar",
     "MappingProxyType",
     "field",
     "Ping.event",
