@@ -10,10 +10,24 @@ SSE: Final = python("sse", "httpx-sse", "aiohttp", "aiohttp-sse-client2", "aioss
 OPENAI: Final = python("openai_sdk", "openai")
 ANTHROPIC: Final = python("anthropic_sdk", "anthropic")
 MCP: Final = python("mcp_sdk", "mcp", app="mcp_app")
+GOOGLE: Final = python("google_sdk", "google-genai")
+MISTRAL: Final = python("mistral_sdk", "mistralai")
+LANGCHAIN: Final = python("langchain_sdk", "langchain-openai", "langchain-anthropic")
+LANGGRAPH: Final = python("langgraph_client", "langgraph-sdk")
+LITELLM: Final = python("litellm_sdk", "litellm")
+GRADIO: Final = python("gradio_sdk", "gradio_client")
+PLAIN: Final = python("plain_http", "program:curl", "aiohttp", "httpx", "requests")
 NODE: Final = node("sse", "eventsource", "eventsource-parser", "undici")
 VERCEL: Final = node(
     "ai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "@ai-sdk/anthropic"
 )
+OPENAI_NODE: Final = node("openai", "openai")
+ANTHROPIC_NODE: Final = node("anthropic", "@anthropic-ai/sdk")
+GOOGLE_NODE: Final = node("google", "@google/genai")
+LANGGRAPH_NODE: Final = node("langgraph", "@langchain/langgraph-sdk")
+MCP_NODE: Final = node("mcp", "@modelcontextprotocol/client", app="mcp_app")
+GRAPHQL: Final = node("graphql", "graphql-sse")
+FETCHING: Final = node("fetching", "axios", "undici")
 
 RECORDS: Final = (
     Case("newline", "records", "newline"),
@@ -119,6 +133,42 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             "comment",
             ("Vercel AI SDK, responses", "openai-responses", "npm:ai npm:@ai-sdk/openai"),
         ),
+        *_streams(
+            OPENAI_NODE,
+            "chat",
+            "comment",
+            ("JavaScript, chat", "chat", "npm:openai"),
+            ("JavaScript, chat, `stream()`", "chat-helper", "npm:openai"),
+        ),
+        *_streams(
+            OPENAI_NODE,
+            "responses",
+            "comment",
+            ("JavaScript, responses", "responses", "npm:openai"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "chat",
+            "comment",
+            ("LangChain, chat", "openai", "langchain-openai openai"),
+            ("LangChain, chat, async", "openai-async", "langchain-openai openai"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "responses",
+            "comment",
+            ("LangChain, responses", "openai-responses", "langchain-openai openai"),
+        ),
+        *_streams(
+            LITELLM, "chat", "comment", ("LiteLLM's client", "openai", "litellm openai")
+        ),
+        *_streams(
+            MISTRAL,
+            "chat",
+            "comment",
+            ("Mistral's SDK", "chat", "mistralai"),
+            ("Mistral's SDK, async", "chat-async", "mistralai"),
+        ),
     ),
     "anthropic": (
         *_streams(
@@ -135,6 +185,67 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             "comment",
             ("Vercel AI SDK", "anthropic", "npm:ai npm:@ai-sdk/anthropic"),
         ),
+        *_streams(
+            ANTHROPIC_NODE,
+            "anthropic",
+            "event",
+            ("JavaScript, `create()`", "messages", "npm:@anthropic-ai/sdk"),
+            ("JavaScript, `stream()`", "helper", "npm:@anthropic-ai/sdk"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "anthropic",
+            "event",
+            ("LangChain", "anthropic", "langchain-anthropic anthropic"),
+        ),
+        *_streams(LITELLM, "anthropic", "event", ("LiteLLM's client", "anthropic", "litellm")),
+    ),
+    "google": (
+        *_streams(
+            GOOGLE,
+            "gemini",
+            "blank",
+            ("Python", "stream", "google-genai"),
+            ("Python, async", "stream-async", "google-genai"),
+        ),
+        *_streams(
+            GOOGLE_NODE, "gemini", "blank", ("JavaScript", "stream", "npm:@google/genai")
+        ),
+        *_streams(LITELLM, "gemini", "blank", ("LiteLLM's client", "gemini", "litellm")),
+    ),
+    "langgraph": (
+        *_streams(
+            LANGGRAPH,
+            "langgraph",
+            "comment",
+            ("Python", "run", "langgraph-sdk"),
+            ("Python, synchronous", "run-sync", "langgraph-sdk"),
+            ("Python, `join_stream`", "join", "langgraph-sdk"),
+        ),
+        *_streams(
+            LANGGRAPH_NODE,
+            "langgraph",
+            "comment",
+            ("JavaScript", "run", "npm:@langchain/langgraph-sdk"),
+            ("JavaScript, `joinStream`", "join", "npm:@langchain/langgraph-sdk"),
+        ),
+    ),
+    "graphql": _streams(
+        GRAPHQL,
+        "graphql",
+        "comment",
+        ("graphql-sse, distinct connections", "distinct", "npm:graphql-sse"),
+        ("graphql-sse, a single connection", "single", "npm:graphql-sse"),
+    ),
+    # No twin: every ping harms it.
+    "gradio": (
+        Client(
+            "Gradio's client, Python",
+            GRADIO,
+            "predict",
+            ("gradio_client",),
+            cases("gradio"),
+        ),
     ),
     "mcp": (
         *_streams(
@@ -146,6 +257,13 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
         ),
         # No twin: what is broken in its first event leaves this client waiting.
         Client("SSE, the older transport", MCP, "sse", ("mcp",), cases("sse")),
+        *(
+            Client(row, MCP_NODE, reader, ("npm:@modelcontextprotocol/client",), cases(path))
+            for row, reader, path in (
+                ("JavaScript, streamable HTTP", "http", "mcp"),
+                ("JavaScript, SSE, the older transport", "sse", "sse"),
+            )
+        ),
     ),
     "ui": _streams(
         VERCEL,

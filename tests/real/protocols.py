@@ -10,7 +10,8 @@ The deliveries:
 - `blind`: each event in several body messages, a ping behind each of them;
 - `silent`: no middleware, and silent behind the second event until the client leaves;
 - `endless`: the same, kept alive;
-- `waiting`: kept alive, and silent behind the second event for long.
+- `waiting`: kept alive, and silent behind the second event for long;
+- `unset`: as `kept`, with no option set but the interval: the ping is chosen by the request.
 
 `/facts` returns how many pings each kept stream has had. What the client of an endless one got
 does not show it, since that was cut.
@@ -24,14 +25,14 @@ from collections.abc import Callable
 from typing import Final
 
 from real.pings import PINGS
+from real.protocol_apps import APPS
 from real.protocol_events import EVENTS
+from real.silence import INTERVAL, PATIENCE, quiet
 from sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, get_stream
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
-INTERVAL: Final = 0.05
-PATIENCE: Final = 15.0
 LIMIT: Final = 1.5
 """Seconds that clients are configured to wait, where it is their timers that are tried."""
 
@@ -58,16 +59,6 @@ ALL_PINGS: Final = {
 }
 
 
-async def quiet(scope: Scope, least: int = 2) -> None:
-    """Be silent until so many pings have gone out; not at all where none will."""
-    with contextlib.suppress(LookupError):
-        own = get_stream(scope)
-        enough = sent_pings(own) + least
-        async with asyncio.timeout(PATIENCE):
-            while sent_pings(own) < enough and not own.signal.aborted:
-                await asyncio.sleep(INTERVAL / 2)
-
-
 async def silence(scope: Scope, receive: Receive, number: int) -> None:
     """Be silent before an event, as the delivery asks."""
     if number != 2 and scope["delivery"] in TIMED:
@@ -84,13 +75,21 @@ async def silence(scope: Scope, receive: Receive, number: int) -> None:
         await quiet(scope, 2 + number % 2)
 
 
+def protocol_of(scope: Scope) -> str:
+    """Return the protocol that a path names; LiteLLM adds a colon to its base URL."""
+    name = scope["path"].removeprefix(scope["root_path"]).split("/")[1]
+    return name.partition(":")[0]
+
+
 async def speak(scope: Scope, receive: Receive, send: Send) -> None:
     """Send the events of the protocol that the path names."""
-    name = scope["path"].removeprefix(scope["root_path"]).split("/")[1]
+    name = protocol_of(scope)
     kind = NDJSON if name.startswith("records") else SSE
     # A client that connects again has had all; 204 tells it to stay away.
     again = b"last-event-id" in dict(scope["headers"])
-    head = [(b"content-type", kind.encode()), (b"x-vercel-ai-ui-message-stream", b"v1")]
+    head = [(b"content-type", kind.encode())]
+    if name == "ui":
+        head.append((b"x-vercel-ai-ui-message-stream", b"v1"))
     status = 204 if again else 200
     await send({"type": "http.response.start", "status": status, "headers": head})
     bodies = [b""] if again else [*EVENTS[name], *([] if name == "records-first" else [b""])]
@@ -159,6 +158,7 @@ DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
     "silent": lambda app, _: app,
     "endless": kept,
     "waiting": kept,
+    "unset": lambda app, _: KeepaliveMiddleware(app, interval=INTERVAL),
 }
 
 
@@ -206,7 +206,8 @@ def delivered(app: ASGIApp) -> ASGIApp:
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the events; there is no lifespan."""
     if scope["type"] == "http":
-        await speak(scope, receive, send)
+        serve = APPS.get(protocol_of(scope), speak)
+        await serve(scope, receive, send)
 
 
 application: Final = delivered(router)

@@ -51,10 +51,10 @@ def python(name: str, *needed: str, app: str = "protocols") -> Family:
     return Family(name, command, TESTS, (*needed, "uvicorn"), app)
 
 
-def node(name: str, *needed: str) -> Family:
+def node(name: str, *needed: str, app: str = "protocols") -> Family:
     """Return a family of clients in Node.js."""
     needed = (*(f"npm:{package}" for package in needed), "program:node", "uvicorn")
-    return Family(name, (parts.NODE, "reading.mjs", name), parts.NPM, needed)
+    return Family(name, (parts.NODE, "reading.mjs", name), parts.NPM, needed, app)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ async def reading(read: Reader, url: str, bound: float) -> dict[str, Any]:
 
 async def main() -> None:
     """Read all that is asked for."""
+    output, sys.stdout = sys.stdout, sys.stderr  # some SDKs print
     readers = importlib.import_module(f"real.clients_python.{sys.argv[1]}").READERS
     bound = float(next(iter(sys.argv[2:]), BOUND))
     asked = json.load(sys.stdin)
@@ -85,8 +86,8 @@ async def main() -> None:
     warnings.showwarning = lambda message, *_: note(str(message))
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(100))
     found = await asyncio.gather(*(reading(readers[name], url, bound) for name, url in asked))
-    json.dump(found, sys.stdout)
-    sys.stdout.flush()
+    json.dump(found, output)
+    output.flush()
     os._exit(0)  # a client that hangs in a thread of its own would keep the process
 
 
