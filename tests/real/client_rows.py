@@ -17,6 +17,10 @@ LANGGRAPH: Final = python("langgraph_client", "langgraph-sdk")
 LITELLM: Final = python("litellm_sdk", "litellm")
 GRADIO: Final = python("gradio_sdk", "gradio_client")
 PLAIN: Final = python("plain_http", "program:curl", "aiohttp", "httpx", "requests")
+BROWSERS: Final = {
+    name: python("browsers", f"program:{name}", *others, "httpx")
+    for name, others in (("chromium", ()), ("firefox", ()), ("webkit", ("program:xvfb",)))
+}
 NODE: Final = node("sse", "eventsource", "eventsource-parser", "undici")
 VERCEL: Final = node(
     "ai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "@ai-sdk/anthropic"

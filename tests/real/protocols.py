@@ -13,6 +13,8 @@ The deliveries:
 - `waiting`: kept alive, and silent behind the second event for long;
 - `unset`: as `kept`, with no option set but the interval: the ping is chosen by the request.
 
+`/browser/page` is a page that reads a stream: see `reports`.
+
 `/facts` returns how many pings each kept stream has had. What the client of an endless one got
 does not show it, since that was cut.
 """
@@ -27,6 +29,7 @@ from typing import Final
 from real.pings import PINGS
 from real.protocol_apps import APPS
 from real.protocol_events import EVENTS
+from real.reports import PREFIX, reports
 from real.silence import INTERVAL, PATIENCE, quiet
 from sent_pings import sent_pings
 
@@ -195,6 +198,9 @@ def delivered(app: ASGIApp) -> ASGIApp:
             return
         if scope["path"] == "/facts":
             await tell(send, [(request, sent_pings(own)) for request, own in seen])
+            return
+        if scope["path"].startswith(PREFIX):
+            await reports(scope, receive, send)
             return
         _, delivery, name, *_ = scope["path"].split("/")
         own = {"root_path": f"/{delivery}/{name}", "delivery": delivery}

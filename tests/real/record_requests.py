@@ -28,6 +28,7 @@ from real import mcp_app, parts, protocols  # noqa: E402
 from real.client_rows import (  # noqa: E402
     ANTHROPIC,
     ANTHROPIC_NODE,
+    BROWSERS,
     FETCHING,
     GOOGLE,
     GOOGLE_NODE,
@@ -40,6 +41,7 @@ from real.processes import wait_for  # noqa: E402
 from real.protocol_apps import answer  # noqa: E402
 from real.protocol_events import WHOLE  # noqa: E402
 from real.readings import Family, read  # noqa: E402
+from real.reports import PREFIX, reports  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from keepalive._types import Receive, Scope, Send  # noqa: E402
@@ -53,6 +55,7 @@ SESSION: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 UNRECORDED: Final = ("records",)
 """Protocols that aren't event streams."""
+ADDRESS: Final = re.compile(r"(127\.0\.0\.1|localhost):\d+")
 
 Request = dict[str, Any]
 
@@ -137,6 +140,28 @@ BARE: Final = tuple(
 """HTTP clients that know nothing of events."""
 
 
+WINDOWS: Final = tuple(
+    Recorded(f"browser: {name}", BROWSERS[part], part, "sse", (f"program:{part}",))
+    for name, part in (("Chromium", "chromium"), ("Firefox", "firefox"), ("WebKit", "webkit"))
+)
+"""Browsers, each with a page that makes several requests."""
+
+
+def of_a_browser(browser: str, requests: list[Request]) -> dict[str, list[Request]]:
+    """Return a browser's requests by what made them."""
+    found: dict[str, list[Request]] = {}
+    for request in requests:
+        names = {"GET": "`fetch()`, GET", "POST": "`fetch()`, POST"}
+        name = names[request["method"]]
+        if request["path"].startswith(PREFIX):
+            name = "navigation"
+        elif ["accept", "text/event-stream"] in request["headers"]:
+            name = "`EventSource`"
+        if not request["path"].startswith(f"{PREFIX}report"):
+            found.setdefault(f"{browser}, {name}", []).append(request)
+    return found
+
+
 def shown(scope: Scope) -> Request:
     """Return a request as the file has it."""
     return {
@@ -152,8 +177,9 @@ def shown(scope: Scope) -> Request:
 def _value(name: str, value: str) -> str:
     if name in SECRET or name in RANDOM:
         return HIDDEN
-    address = "127.0.0.1"
-    return address if name == "host" else value
+    if name == "referer":
+        value = value.partition("?")[0]
+    return ADDRESS.sub("127.0.0.1", value)
 
 
 class Recorder:
@@ -203,6 +229,8 @@ async def serve(client: Recorded, scope: Scope, receive: Receive, send: Send) ->
     """Answer a client in its protocol."""
     if client.protocol in WHOLE:
         await answer(send, WHOLE[client.protocol])
+    elif scope["path"].startswith(PREFIX):
+        await reports(scope, receive, send)
     elif client.family.app == "mcp_app":
         await mcp_app.router(scope, receive, send)
     else:
@@ -260,17 +288,19 @@ def main() -> None:
     wanted = sys.argv[1:]
     chosen = [
         client
-        for client in (*of_the_tables(), *WHOLE_ONES, *BARE)
+        for client in (*of_the_tables(), *WHOLE_ONES, *BARE, *WINDOWS)
         if not wanted or any(name in client.name for name in wanted)
     ]
     recorder = Recorder(chosen)
     with recorder.running():
         record_families(recorder, chosen)
-    found = [
-        entry
-        for client in chosen
-        for entry in entries(client.name, client.used, recorder.requests[client.name])
-    ]
+    found = []
+    for client in chosen:
+        requests = {client.name: recorder.requests[client.name]}
+        if client in WINDOWS:
+            requests = of_a_browser(client.name, requests[client.name])
+        for name, made in requests.items():
+            found += entries(name, client.used, made)
     found += entries("http: Starlette's TestClient", ["starlette"], of_the_test_client())
     anew = {entry["client"] for entry in found}
     old = json.loads(FILE.read_text()) if wanted and FILE.exists() else []
