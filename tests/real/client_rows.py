@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from real.pings import HARMFUL, INVISIBLE, LISTENED_FOR, LOGGED, TITLES, VISIBLE
-from real.readings import CUT, GOES_ON, Case, Client, Family, Timer, cases, node, python
+from real.readings import CUT, GOES_ON, Case, Client, Family, Timer, Unset, cases, node, python
 
 SSE: Final = python("sse", "httpx-sse", "aiohttp", "aiohttp-sse-client2", "aiosseclient")
 OPENAI: Final = python("openai_sdk", "openai")
@@ -16,7 +16,9 @@ LANGCHAIN: Final = python("langchain_sdk", "langchain-openai", "langchain-anthro
 LANGGRAPH: Final = python("langgraph_client", "langgraph-sdk")
 LITELLM: Final = python("litellm_sdk", "litellm")
 GRADIO: Final = python("gradio_sdk", "gradio_client")
-PLAIN: Final = python("plain_http", "program:curl", "aiohttp", "httpx", "requests")
+PLAIN: Final = python(
+    "plain_http", "program:curl", "aiohttp", "httpx", "requests", "starlette"
+)
 BROWSERS: Final = {
     name: python("browsers", f"program:{name}", *others, "httpx")
     for name, others in (("chromium", ()), ("firefox", ()), ("webkit", ("program:xvfb",)))
@@ -371,3 +373,87 @@ def promises(*families: Family) -> Iterator[tuple[Client, Case, str]]:
             if client.family in families:
                 tried = {case.ping: case for case in client.cases}
                 yield from ((client, tried[ping], word) for ping, word in said.items())
+
+
+_UNSET_WORDS: Final = {
+    ("sse", "httpx-sse"): VISIBLE,
+    ("sse", "httpx-sse, async"): VISIBLE,
+    ("sse", "aiohttp-sse-client2"): VISIBLE,
+    ("sse", "aiosseclient"): VISIBLE,
+    ("sse", "`EventSource` of npm's eventsource"): LISTENED_FOR,
+    ("sse", "`EventSource` of undici"): LISTENED_FOR,
+    ("mcp", "SSE, the older transport"): LOGGED,
+    ("langgraph", "Python, `join_stream`"): VISIBLE,
+    ("by-hand", "aiohttp, lines that begin with `data: `"): HARMFUL,
+    ("by-hand", "aiohttp, any line"): HARMFUL,
+    ("by-hand", "undici, split on a blank line"): HARMFUL,
+    ("gradio", "Gradio's client, Python"): HARMFUL,
+}
+"""What clients make of the default ping, where it is not invisible: those that ask with GET and
+take every event for one of their own protocol, and those that accept no such ping at all."""
+
+UNSET_ROWS: Final = (
+    *(
+        Unset(table, client, _UNSET_WORDS.get((table, client.row), INVISIBLE))
+        for table, rows in TABLES.items()
+        if table != "ndjson"
+        for client in rows
+    ),
+    *(Unset("gradio", client, INVISIBLE, "excluded") for client in TABLES["gradio"]),
+)
+"""The clients of the tables with no option set."""
+
+
+def _bare(family: Family, ping: str, *rows: tuple[str, str, str]) -> tuple[Unset, ...]:
+    """Return clients that read the text of a stream, and find a ping there."""
+    return tuple(
+        Unset("http", Client(row, family, reader, (used,), cases("sse")), ping)
+        for row, reader, used in rows
+    )
+
+
+BARE: Final = (
+    *_bare(
+        PLAIN,
+        "event",
+        ("curl", "curl", "program:curl"),
+        ("httpx, GET", "httpx-get", "httpx"),
+        ("httpx, GET, `Accept: text/event-stream`", "httpx-get-events", "httpx"),
+        ("requests, GET", "requests-get", "requests"),
+        ("requests, GET, `Accept: text/event-stream`", "requests-get-events", "requests"),
+        ("aiohttp, GET", "aiohttp-get", "aiohttp"),
+        ("Starlette's `TestClient`, GET", "test-client", "starlette"),
+    ),
+    *_bare(
+        PLAIN,
+        "comment",
+        ("httpx, POST", "httpx-post", "httpx"),
+        ("requests, POST", "requests-post", "requests"),
+        ("aiohttp, POST", "aiohttp-post", "aiohttp"),
+    ),
+    *_bare(FETCHING, "event", ("axios, GET", "axios-get", "npm:axios")),
+    *_bare(
+        FETCHING,
+        "comment",
+        ("axios, its fetch adapter, GET", "axios-get-fetch", "npm:axios"),
+        ("Node's fetch, GET", "fetch-get", "program:node"),
+        (
+            "Node's fetch, GET, `Accept: text/event-stream`",
+            "fetch-get-events",
+            "program:node",
+        ),
+        ("Node's fetch, POST", "fetch-post", "program:node"),
+        ("undici's fetch, GET", "undici-fetch", "npm:undici"),
+    ),
+)
+"""HTTP clients that know nothing of events, each with the ping that the default is for it."""
+
+WINDOWS: Final = tuple(
+    Unset(
+        "windows",
+        Client(title, BROWSERS[name], name, (f"program:{name}",), cases("sse")),
+        LISTENED_FOR,
+    )
+    for title, name in (("Chromium", "chromium"), ("Firefox", "firefox"), ("WebKit", "webkit"))
+)
+"""Browsers, each with a page that reads with `EventSource` and with `fetch()`."""

@@ -11,7 +11,10 @@ The deliveries:
 - `silent`: no middleware, and silent behind the second event until the client leaves;
 - `endless`: the same, kept alive;
 - `waiting`: kept alive, and silent behind the second event for long;
-- `unset`: as `kept`, with no option set but the interval: the ping is chosen by the request.
+- `unset`: as `kept`, with no option set but the interval: the ping is chosen by the request;
+- `excluded`: the same, with the routes excluded that accept no ping.
+
+The last two take any name for PING, to tell the clients apart.
 
 `/browser/page` is a page that reads a stream: see `reports`.
 
@@ -161,7 +164,12 @@ DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
     "silent": lambda app, _: app,
     "endless": kept,
     "waiting": kept,
-    "unset": lambda app, _: KeepaliveMiddleware(app, interval=INTERVAL),
+}
+
+UNPINGED: Final = {"/gradio/gradio_api/queue/{path:path}": None}
+UNSET: Final[dict[str, Callable[[ASGIApp], ASGIApp]]] = {
+    "unset": lambda app: KeepaliveMiddleware(app, interval=INTERVAL),
+    "excluded": lambda app: KeepaliveMiddleware(app, interval=INTERVAL, routes=UNPINGED),
 }
 
 
@@ -191,6 +199,7 @@ def delivered(app: ASGIApp) -> ASGIApp:
         for delivery, deliver in DELIVERIES.items()
         for name in ALL_PINGS
     }
+    unset = {name: deliver(watched(app, seen)) for name, deliver in UNSET.items()}
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -204,7 +213,8 @@ def delivered(app: ASGIApp) -> ASGIApp:
             return
         _, delivery, name, *_ = scope["path"].split("/")
         own = {"root_path": f"/{delivery}/{name}", "delivery": delivery}
-        await variants[delivery, name]({**scope, **own}, receive, send)
+        serve = unset.get(delivery) or variants[delivery, name]
+        await serve({**scope, **own}, receive, send)
 
     return served
 

@@ -28,14 +28,13 @@ from real import mcp_app, parts, protocols  # noqa: E402
 from real.client_rows import (  # noqa: E402
     ANTHROPIC,
     ANTHROPIC_NODE,
-    BROWSERS,
-    FETCHING,
+    BARE,
     GOOGLE,
     GOOGLE_NODE,
     OPENAI,
     OPENAI_NODE,
-    PLAIN,
     TABLES,
+    WINDOWS,
 )
 from real.processes import wait_for  # noqa: E402
 from real.protocol_apps import answer  # noqa: E402
@@ -107,44 +106,14 @@ WHOLE_ONES: Final = (
 )
 """SDKs that ask for a whole response."""
 
-BARE: Final = tuple(
-    Recorded(f"http: {name}", family, reader, "sse", (part,))
-    for family, name, reader, part in (
-        (PLAIN, "curl", "curl", "program:curl"),
-        (PLAIN, "httpx, GET", "httpx-get", "httpx"),
-        (PLAIN, "httpx, GET, `Accept: text/event-stream`", "httpx-get-events", "httpx"),
-        (PLAIN, "httpx, POST", "httpx-post", "httpx"),
-        (PLAIN, "requests, GET", "requests-get", "requests"),
-        (
-            PLAIN,
-            "requests, GET, `Accept: text/event-stream`",
-            "requests-get-events",
-            "requests",
-        ),
-        (PLAIN, "requests, POST", "requests-post", "requests"),
-        (PLAIN, "aiohttp, GET", "aiohttp-get", "aiohttp"),
-        (PLAIN, "aiohttp, POST", "aiohttp-post", "aiohttp"),
-        (FETCHING, "Node's fetch, GET", "fetch-get", "program:node"),
-        (
-            FETCHING,
-            "Node's fetch, GET, `Accept: text/event-stream`",
-            "fetch-get-events",
-            "program:node",
-        ),
-        (FETCHING, "Node's fetch, POST", "fetch-post", "program:node"),
-        (FETCHING, "undici's fetch, GET", "undici-fetch", "npm:undici"),
-        (FETCHING, "axios, GET", "axios-get", "npm:axios"),
-        (FETCHING, "axios, its fetch adapter, GET", "axios-get-fetch", "npm:axios"),
+OTHERS: Final = tuple(
+    Recorded(
+        f"{table}: {row.client.row}", row.family, row.client.reader, "sse", row.client.used
     )
+    for table, rows in (("http", BARE), ("browser", WINDOWS))
+    for row in rows
+    if row.client.reader != "test-client"  # over no connection
 )
-"""HTTP clients that know nothing of events."""
-
-
-WINDOWS: Final = tuple(
-    Recorded(f"browser: {name}", BROWSERS[part], part, "sse", (f"program:{part}",))
-    for name, part in (("Chromium", "chromium"), ("Firefox", "firefox"), ("WebKit", "webkit"))
-)
-"""Browsers, each with a page that makes several requests."""
 
 
 def of_a_browser(browser: str, requests: list[Request]) -> dict[str, list[Request]]:
@@ -288,7 +257,7 @@ def main() -> None:
     wanted = sys.argv[1:]
     chosen = [
         client
-        for client in (*of_the_tables(), *WHOLE_ONES, *BARE, *WINDOWS)
+        for client in (*of_the_tables(), *WHOLE_ONES, *OTHERS)
         if not wanted or any(name in client.name for name in wanted)
     ]
     recorder = Recorder(chosen)
@@ -297,7 +266,7 @@ def main() -> None:
     found = []
     for client in chosen:
         requests = {client.name: recorder.requests[client.name]}
-        if client in WINDOWS:
+        if client.name.startswith("browser"):
             requests = of_a_browser(client.name, requests[client.name])
         for name, made in requests.items():
             found += entries(name, client.used, made)

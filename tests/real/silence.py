@@ -14,7 +14,12 @@ PATIENCE: Final = 15.0
 
 
 async def quiet(scope: Scope, least: int = 2) -> None:
-    """Be silent until so many pings have gone out; not at all where none will."""
+    """Be silent until so many pings have gone out.
+
+    Where none will: not at all, or on an excluded route for as long as they would have taken.
+    """
+    if scope.get("delivery") == "excluded":
+        await asyncio.sleep((least + 1) * INTERVAL)
     with contextlib.suppress(LookupError):
         own = get_stream(scope)
         enough = sent_pings(own) + least

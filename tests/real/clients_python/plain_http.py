@@ -4,10 +4,13 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import requests
+from real.protocols import application
+from starlette.testclient import TestClient
 
 EVENTS: Final = {"Accept": "text/event-stream"}
 
@@ -52,7 +55,13 @@ async def aiohttp_post(url: str) -> AsyncIterator[Any]:
         yield await response.text()
 
 
+def test_client(url: str) -> Iterator[str]:
+    """Read the same stream of the same app, over no connection."""
+    yield TestClient(application).get(urlsplit(url).path).text
+
+
 READERS: Final = {
+    "test-client": test_client,
     "curl": curl,
     "httpx-get": httpx_get,
     "httpx-get-events": httpx_get_events,
