@@ -389,8 +389,11 @@ _UNSET_WORDS: Final = {
     ("by-hand", "undici, split on a blank line"): HARMFUL,
     ("gradio", "Gradio's client, Python"): HARMFUL,
 }
-"""What clients make of the default ping, where it is not invisible: those that ask with GET and
-take every event for one of their own protocol, and those that accept no such ping at all."""
+"""What clients make of the default ping, where it is not invisible.
+
+They send a GET and hand every event to the caller, or they read the text by hand. Gradio's
+client accepts no ping.
+"""
 
 UNSET_ROWS: Final = (
     *(

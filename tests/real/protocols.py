@@ -166,7 +166,7 @@ DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
     "waiting": kept,
 }
 
-UNPINGED: Final = {"/gradio/gradio_api/queue/{path:path}": None}
+UNPINGED: Final = {"/gradio/gradio_api/{path:path}": None}
 UNSET: Final[dict[str, Callable[[ASGIApp], ASGIApp]]] = {
     "unset": lambda app: KeepaliveMiddleware(app, interval=INTERVAL),
     "excluded": lambda app: KeepaliveMiddleware(app, interval=INTERVAL, routes=UNPINGED),

@@ -20,6 +20,7 @@ async def quiet(scope: Scope, least: int = 2) -> None:
     """
     if scope.get("delivery") == "excluded":
         await asyncio.sleep((least + 1) * INTERVAL)
+        return
     with contextlib.suppress(LookupError):
         own = get_stream(scope)
         enough = sent_pings(own) + least

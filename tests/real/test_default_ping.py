@@ -4,7 +4,7 @@ import pytest
 from real.books import BOOKS
 from real.client_rows import BARE, UNSET_ROWS, WINDOWS
 from real.parts import need
-from real.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, outcome
+from real.pings import HARMFUL, INVISIBLE, LISTENED_FOR, PINGS, TITLES, outcome
 from real.readings import path, readings
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
@@ -36,8 +36,9 @@ def test_what_a_client_makes_of_the_default_ping(found, row):
     assert word == row.word, found.of(
         row.family, row.client.reader, path(row.delivery, row.case)
     )
+    least = 1 if word == HARMFUL else 2
     excluded = row.delivery == "excluded"
-    assert (found.unset_pings(row) >= 2) is not excluded
+    assert (found.unset_pings(row) >= least) is not excluded
     BOOK.hold(row.table, row.client.row, row.case.title, word, *row.client.used)
 
 
@@ -46,11 +47,9 @@ def test_what_a_reader_of_the_text_sees(found, row):
     need(*row.family.parts)
     (plain,) = found.plain(row.client, row.case).got
     (text,) = found.of(row.family, row.client.reader, path("unset", row.case)).got
-    sent = [name for name in ("event", "comment") if PINGS[name].payload.decode() in text]
-    assert sent == [row.word]
     ping = PINGS[row.word].payload.decode()
-    assert text.count(ping) >= 2
     assert text.replace(ping, "") == plain
+    assert text.count(ping) >= 2
     BOOK.hold(row.table, row.client.row, SEEN, TITLES[row.word], *row.client.used)
 
 

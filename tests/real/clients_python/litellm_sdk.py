@@ -4,12 +4,16 @@ Each reader returns what a user's code would get.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, Final
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks a server for prices
 
 import litellm
+
+# Its own types, when pydantic first looks at them in a call.
+warnings.filterwarnings("ignore", message=".*TypedDict class.*`ReadOnly` qualifier")
 
 HELLO: Final[Any] = {"messages": [{"role": "user", "content": "hello"}], "stream": True}
 
