@@ -217,7 +217,8 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
         *_streams(
             GOOGLE_NODE, "gemini", "blank", ("JavaScript", "stream", "npm:@google/genai")
         ),
-        *_streams(LITELLM, "gemini", "blank", ("LiteLLM's client", "gemini", "litellm")),
+        # No twin: a blank line inside an event does it no harm.
+        Client("LiteLLM's client", LITELLM, "gemini", ("litellm",), cases("gemini")),
     ),
     "langgraph": (
         *_streams(
