@@ -421,6 +421,7 @@ BARE: Final = (
         PLAIN,
         "event",
         ("curl", "curl", "program:curl"),
+        ("curl, `Accept: text/event-stream`", "curl-events", "program:curl"),
         ("httpx, GET", "httpx-get", "httpx"),
         ("httpx, GET, `Accept: text/event-stream`", "httpx-get-events", "httpx"),
         ("requests, GET", "requests-get", "requests"),

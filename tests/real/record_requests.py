@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +54,9 @@ SESSION: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 UNRECORDED: Final = ("records",)
 """Protocols that aren't event streams."""
-ADDRESS: Final = re.compile(r"(127\.0\.0\.1|localhost):\d+")
+LOOPBACK: Final = "127.0.0.1"
+ADDRESS: Final = re.compile(r"(?<=//)[\w.]+:\d+|^[\w.]+:\d+$")
+"""The server's, in an origin and in `Host`."""
 
 Request = dict[str, Any]
 
@@ -69,6 +71,7 @@ class Recorded:
         reader: The name of that.
         protocol: What it reads.
         used: The parts whose versions are noted.
+        host: The address that the server has for it.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Recorded:
     reader: str
     protocol: str
     used: tuple[str, ...]
+    host: str = LOOPBACK
 
 
 def of_the_tables() -> Iterator[Recorded]:
@@ -116,6 +120,19 @@ OTHERS: Final = tuple(
 )
 
 
+def elsewhere() -> Iterator[Recorded]:
+    """Return the browsers again, with a server that is not on the loopback interface.
+
+    They send `Sec-Fetch-*` over plain HTTP to a loopback address alone.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        own = probe.getsockname()[0]
+    for client in OTHERS:
+        if client.name.startswith("browser: "):
+            yield replace(client, name=f"{client.name}, not on loopback", host=own)
+
+
 def of_a_browser(browser: str, requests: list[Request]) -> dict[str, list[Request]]:
     """Return a browser's requests by what made them."""
     found: dict[str, list[Request]] = {}
@@ -148,7 +165,7 @@ def _value(name: str, value: str) -> str:
         return HIDDEN
     if name == "referer":
         value = value.partition("?")[0]
-    return ADDRESS.sub("127.0.0.1", value)
+    return ADDRESS.sub(LOOPBACK, value) if name in {"host", "origin", "referer"} else value
 
 
 class Recorder:
@@ -165,13 +182,13 @@ class Recorder:
         self._server = uvicorn.Server(config)
 
     def _open(self, client: Recorded) -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((client.host, 0))
         port = listener.getsockname()[1]
         self._sockets.append(listener)
         self._clients[port] = client
         self.requests[client.name] = []
         at = f"/{client.protocol}" if client.family.app == "mcp_app" else ""
-        self.urls[client.name] = f"http://127.0.0.1:{port}{at}"
+        self.urls[client.name] = f"http://{client.host}:{port}{at}"
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -257,7 +274,7 @@ def main() -> None:
     wanted = sys.argv[1:]
     chosen = [
         client
-        for client in (*of_the_tables(), *WHOLE_ONES, *OTHERS)
+        for client in (*of_the_tables(), *WHOLE_ONES, *OTHERS, *elsewhere())
         if not wanted or any(name in client.name for name in wanted)
     ]
     recorder = Recorder(chosen)

@@ -49,7 +49,8 @@ def webkit(folder: str, url: str) -> list[str]:
 @contextmanager
 def started(command: list[str], folder: str, **options: Any) -> Iterator[None]:
     """Run a program with its children, and leave none of them behind."""
-    own = {"HOME": folder, "XDG_RUNTIME_DIR": folder, **options.pop("env", {})}
+    own = {"HOME": folder, "XDG_RUNTIME_DIR": folder, "LANG": "en_US.UTF-8"}
+    own |= options.pop("env", {})
     process = subprocess.Popen(
         command,
         env=os.environ | own,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gradio_client import Client
 
-BOUND: Final = 10.0
+BOUND: Final = 30.0
 """Seconds after which a job counts as lost."""
 
 

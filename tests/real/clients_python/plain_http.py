@@ -15,10 +15,14 @@ from starlette.testclient import TestClient
 EVENTS: Final = {"Accept": "text/event-stream"}
 
 
-def curl(url: str) -> Iterator[str]:
-    found = shutil.which("curl") or "curl"
-    done = subprocess.run([found, "-sSN", url], capture_output=True, text=True, check=True)
+def curl(url: str, *options: str) -> Iterator[str]:
+    command = [shutil.which("curl") or "curl", "-sSN", *options, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     yield done.stdout
+
+
+def curl_events(url: str) -> Iterator[str]:
+    yield from curl(url, "-H", "Accept: text/event-stream")
 
 
 def httpx_get(url: str) -> Iterator[str]:
@@ -63,6 +67,7 @@ def test_client(url: str) -> Iterator[str]:
 READERS: Final = {
     "test-client": test_client,
     "curl": curl,
+    "curl-events": curl_events,
     "httpx-get": httpx_get,
     "httpx-get-events": httpx_get_events,
     "httpx-post": httpx_post,
