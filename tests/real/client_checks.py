@@ -4,7 +4,7 @@ import json
 
 import pytest
 from real.books import BOOKS
-from real.client_rows import MARKS, TABLES, TIMERS, promises
+from real.client_rows import MARKS, TABLES, TIMERS, UNSET_ROWS, promises
 from real.parts import need
 from real.pings import HARMFUL, LOGGED, VISIBLE
 from real.readings import CUT, Case, Client, Family, Readings, Timer, path
@@ -79,6 +79,8 @@ def published() -> dict[str, set[tuple[str, str]]]:
         table: {(client.row, case.title) for client in rows for case in client.cases}
         for table, rows in TABLES.items()
     }
+    for row in UNSET_ROWS:
+        covered[row.table].add((row.client.row, row.case.title))
     rows = (timer.row for group in TIMERS.values() for timer in group)
     covered["timers"] = {(row, column) for row in rows for column in (UNKEPT, KEPT)}
     return covered

@@ -4,16 +4,36 @@ from collections.abc import Iterator
 from typing import Final
 
 from real.pings import HARMFUL, INVISIBLE, LISTENED_FOR, LOGGED, TITLES, VISIBLE
-from real.readings import CUT, GOES_ON, Case, Client, Family, Timer, cases, node, python
+from real.readings import CUT, GOES_ON, Case, Client, Family, Timer, Unset, cases, node, python
 
 SSE: Final = python("sse", "httpx-sse", "aiohttp", "aiohttp-sse-client2", "aiosseclient")
 OPENAI: Final = python("openai_sdk", "openai")
 ANTHROPIC: Final = python("anthropic_sdk", "anthropic")
 MCP: Final = python("mcp_sdk", "mcp", app="mcp_app")
+GOOGLE: Final = python("google_sdk", "google-genai")
+MISTRAL: Final = python("mistral_sdk", "mistralai")
+LANGCHAIN: Final = python("langchain_sdk", "langchain-openai", "langchain-anthropic")
+LANGGRAPH: Final = python("langgraph_client", "langgraph-sdk")
+LITELLM: Final = python("litellm_sdk", "litellm")
+GRADIO: Final = python("gradio_sdk", "gradio_client")
+PLAIN: Final = python(
+    "plain_http", "program:curl", "aiohttp", "httpx", "requests", "starlette"
+)
+BROWSERS: Final = {
+    name: python("browsers", f"program:{name}", *others, "httpx")
+    for name, others in (("chromium", ()), ("firefox", ()), ("webkit", ("program:xvfb",)))
+}
 NODE: Final = node("sse", "eventsource", "eventsource-parser", "undici")
 VERCEL: Final = node(
     "ai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "@ai-sdk/anthropic"
 )
+OPENAI_NODE: Final = node("openai", "openai")
+ANTHROPIC_NODE: Final = node("anthropic", "@anthropic-ai/sdk")
+GOOGLE_NODE: Final = node("google", "@google/genai")
+LANGGRAPH_NODE: Final = node("langgraph", "@langchain/langgraph-sdk")
+MCP_NODE: Final = node("mcp", "@modelcontextprotocol/client", app="mcp_app")
+GRAPHQL: Final = node("graphql", "graphql-sse")
+FETCHING: Final = node("fetching", "axios", "undici")
 
 RECORDS: Final = (
     Case("newline", "records", "newline"),
@@ -119,6 +139,42 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             "comment",
             ("Vercel AI SDK, responses", "openai-responses", "npm:ai npm:@ai-sdk/openai"),
         ),
+        *_streams(
+            OPENAI_NODE,
+            "chat",
+            "comment",
+            ("JavaScript, chat", "chat", "npm:openai"),
+            ("JavaScript, chat, `stream()`", "chat-helper", "npm:openai"),
+        ),
+        *_streams(
+            OPENAI_NODE,
+            "responses",
+            "comment",
+            ("JavaScript, responses", "responses", "npm:openai"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "chat",
+            "comment",
+            ("LangChain, chat", "openai", "langchain-openai openai"),
+            ("LangChain, chat, async", "openai-async", "langchain-openai openai"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "responses",
+            "comment",
+            ("LangChain, responses", "openai-responses", "langchain-openai openai"),
+        ),
+        *_streams(
+            LITELLM, "chat", "comment", ("LiteLLM's client", "openai", "litellm openai")
+        ),
+        *_streams(
+            MISTRAL,
+            "chat",
+            "comment",
+            ("Mistral's SDK", "chat", "mistralai"),
+            ("Mistral's SDK, async", "chat-async", "mistralai"),
+        ),
     ),
     "anthropic": (
         *_streams(
@@ -135,6 +191,68 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             "comment",
             ("Vercel AI SDK", "anthropic", "npm:ai npm:@ai-sdk/anthropic"),
         ),
+        *_streams(
+            ANTHROPIC_NODE,
+            "anthropic",
+            "event",
+            ("JavaScript, `create()`", "messages", "npm:@anthropic-ai/sdk"),
+            ("JavaScript, `stream()`", "helper", "npm:@anthropic-ai/sdk"),
+        ),
+        *_streams(
+            LANGCHAIN,
+            "anthropic",
+            "event",
+            ("LangChain", "anthropic", "langchain-anthropic anthropic"),
+        ),
+        *_streams(LITELLM, "anthropic", "event", ("LiteLLM's client", "anthropic", "litellm")),
+    ),
+    "google": (
+        *_streams(
+            GOOGLE,
+            "gemini",
+            "blank",
+            ("Python", "stream", "google-genai"),
+            ("Python, async", "stream-async", "google-genai"),
+        ),
+        *_streams(
+            GOOGLE_NODE, "gemini", "blank", ("JavaScript", "stream", "npm:@google/genai")
+        ),
+        # No twin: a blank line inside an event does it no harm.
+        Client("LiteLLM's client", LITELLM, "gemini", ("litellm",), cases("gemini")),
+    ),
+    "langgraph": (
+        *_streams(
+            LANGGRAPH,
+            "langgraph",
+            "comment",
+            ("Python", "run", "langgraph-sdk"),
+            ("Python, synchronous", "run-sync", "langgraph-sdk"),
+            ("Python, `join_stream`", "join", "langgraph-sdk"),
+        ),
+        *_streams(
+            LANGGRAPH_NODE,
+            "langgraph",
+            "comment",
+            ("JavaScript", "run", "npm:@langchain/langgraph-sdk"),
+            ("JavaScript, `joinStream`", "join", "npm:@langchain/langgraph-sdk"),
+        ),
+    ),
+    "graphql": _streams(
+        GRAPHQL,
+        "graphql",
+        "comment",
+        ("graphql-sse, distinct connections", "distinct", "npm:graphql-sse"),
+        ("graphql-sse, a single connection", "single", "npm:graphql-sse"),
+    ),
+    # No twin: every ping harms it.
+    "gradio": (
+        Client(
+            "Gradio's client, Python",
+            GRADIO,
+            "predict",
+            ("gradio_client",),
+            cases("gradio"),
+        ),
     ),
     "mcp": (
         *_streams(
@@ -146,6 +264,13 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
         ),
         # No twin: what is broken in its first event leaves this client waiting.
         Client("SSE, the older transport", MCP, "sse", ("mcp",), cases("sse")),
+        *(
+            Client(row, MCP_NODE, reader, ("npm:@modelcontextprotocol/client",), cases(path))
+            for row, reader, path in (
+                ("JavaScript, streamable HTTP", "http", "mcp"),
+                ("JavaScript, SSE, the older transport", "sse", "sse"),
+            )
+        ),
     ),
     "ui": _streams(
         VERCEL,
@@ -249,3 +374,91 @@ def promises(*families: Family) -> Iterator[tuple[Client, Case, str]]:
             if client.family in families:
                 tried = {case.ping: case for case in client.cases}
                 yield from ((client, tried[ping], word) for ping, word in said.items())
+
+
+_UNSET_WORDS: Final = {
+    ("sse", "httpx-sse"): VISIBLE,
+    ("sse", "httpx-sse, async"): VISIBLE,
+    ("sse", "aiohttp-sse-client2"): VISIBLE,
+    ("sse", "aiosseclient"): VISIBLE,
+    ("sse", "`EventSource` of npm's eventsource"): LISTENED_FOR,
+    ("sse", "`EventSource` of undici"): LISTENED_FOR,
+    ("mcp", "SSE, the older transport"): LOGGED,
+    ("langgraph", "Python, `join_stream`"): VISIBLE,
+    ("by-hand", "aiohttp, lines that begin with `data: `"): HARMFUL,
+    ("by-hand", "aiohttp, any line"): HARMFUL,
+    ("by-hand", "undici, split on a blank line"): HARMFUL,
+    ("gradio", "Gradio's client, Python"): HARMFUL,
+}
+"""What clients make of the default ping, where it is not invisible.
+
+They send a GET and hand every event to the caller, or they read the text by hand. Gradio's
+client accepts no ping.
+"""
+
+UNSET_ROWS: Final = (
+    *(
+        Unset(table, client, _UNSET_WORDS.get((table, client.row), INVISIBLE))
+        for table, rows in TABLES.items()
+        if table != "ndjson"
+        for client in rows
+    ),
+    *(Unset("gradio", client, INVISIBLE, "excluded") for client in TABLES["gradio"]),
+)
+"""The clients of the tables with no option set."""
+
+
+def _bare(family: Family, ping: str, *rows: tuple[str, str, str]) -> tuple[Unset, ...]:
+    """Return clients that read the text of a stream, and find a ping there."""
+    return tuple(
+        Unset("http", Client(row, family, reader, (used,), cases("sse")), ping)
+        for row, reader, used in rows
+    )
+
+
+BARE: Final = (
+    *_bare(
+        PLAIN,
+        "event",
+        ("curl", "curl", "program:curl"),
+        ("curl, `Accept: text/event-stream`", "curl-events", "program:curl"),
+        ("httpx, GET", "httpx-get", "httpx"),
+        ("httpx, GET, `Accept: text/event-stream`", "httpx-get-events", "httpx"),
+        ("requests, GET", "requests-get", "requests"),
+        ("requests, GET, `Accept: text/event-stream`", "requests-get-events", "requests"),
+        ("aiohttp, GET", "aiohttp-get", "aiohttp"),
+        ("Starlette's `TestClient`, GET", "test-client", "starlette"),
+    ),
+    *_bare(
+        PLAIN,
+        "comment",
+        ("httpx, POST", "httpx-post", "httpx"),
+        ("requests, POST", "requests-post", "requests"),
+        ("aiohttp, POST", "aiohttp-post", "aiohttp"),
+    ),
+    *_bare(FETCHING, "event", ("axios, GET", "axios-get", "npm:axios")),
+    *_bare(
+        FETCHING,
+        "comment",
+        ("axios, its fetch adapter, GET", "axios-get-fetch", "npm:axios"),
+        ("Node's fetch, GET", "fetch-get", "program:node"),
+        (
+            "Node's fetch, GET, `Accept: text/event-stream`",
+            "fetch-get-events",
+            "program:node",
+        ),
+        ("Node's fetch, POST", "fetch-post", "program:node"),
+        ("undici's fetch, GET", "undici-fetch", "npm:undici"),
+    ),
+)
+"""HTTP clients that know nothing of events, each with the ping that the default is for it."""
+
+WINDOWS: Final = tuple(
+    Unset(
+        "windows",
+        Client(title, BROWSERS[name], name, (f"program:{name}",), cases("sse")),
+        LISTENED_FOR,
+    )
+    for title, name in (("Chromium", "chromium"), ("Firefox", "firefox"), ("WebKit", "webkit"))
+)
+"""Browsers, each with a page that reads with `EventSource` and with `fetch()`."""

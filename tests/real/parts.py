@@ -31,6 +31,9 @@ PROGRAMS: Final = {
     "caddy": ["caddy", "version"],
     "varnish": ["varnishd", "-V"],
     "chromium": ["chromium", "--version", "--no-sandbox"],
+    "firefox": ["firefox-esr", "--version"],
+    "webkit": ["dpkg-query", "--show", "libwebkit2gtk-4.1-0"],
+    "xvfb": ["dpkg-query", "--show", "xvfb"],
     "node": [NODE, "--version"],
     "curl": ["curl", "--version"],
     "jq": ["jq", "--version"],
@@ -69,7 +72,9 @@ def _program(name: str) -> str | None:
         timeout=30,
         stdin=subprocess.DEVNULL,
     )
-    numbers = _NUMBER.search(done.stdout + done.stderr)
+    if done.returncode != 0:
+        return None
+    numbers = _NUMBER.search((done.stdout + done.stderr).rpartition("\t")[2])
     return numbers[0] if numbers else "unknown"
 
 

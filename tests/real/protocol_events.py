@@ -91,6 +91,12 @@ def _anthropic() -> tuple[bytes, ...]:
     )
 
 
+def _gemini(text: str, **more: str) -> bytes:
+    content = {"role": "model", "parts": [{"text": text}]}
+    candidate = {"content": content, "index": 0, **more}
+    return data({"candidates": [candidate], "modelVersion": "m"})
+
+
 DONE: Final = b"data: [DONE]\n\n"
 
 EVENTS: Final[Mapping[str, tuple[bytes, ...]]] = {
@@ -117,7 +123,43 @@ EVENTS: Final[Mapping[str, tuple[bytes, ...]]] = {
         data({"type": "finish"}),
         DONE,
     ),
+    "gemini": (_gemini("Hello"), _gemini(", world", finishReason="STOP")),
+    "langgraph": (
+        data({"run_id": "r1", "attempt": 1}, "metadata"),
+        data({"messages": ["Hello"]}, "values"),
+        data({"messages": ["Hello", ", world"]}, "values"),
+    ),
     "records": (b'{"n": 1}\n', b'{"text": "two words"}\n', b'{"n": 3}\n'),
     "records-first": (b'{"n": 1}\n', b'{"text": "two words"}\n', b'{"n": 3}\n'),
 }
 """By protocol. `records-first` ends with its last record, all others with a silence."""
+
+_USAGE: Final = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+_MESSAGE: Final = {"role": "assistant", "content": "Hello, world"}
+_GOOGLE_WHOLE: Final = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello, world"}]}}],
+}
+_ANTHROPIC_WHOLE: Final = {
+    "id": "m1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hello, world"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 2},
+}
+WHOLE: Final[Mapping[str, object]] = {
+    "chat-whole": {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
+        "usage": _USAGE,
+    },
+    "responses-whole": _response("completed", []),
+    "anthropic-whole": _ANTHROPIC_WHOLE,
+    "google-whole": _GOOGLE_WHOLE,
+}
+"""What is answered where no stream is asked for, by protocol."""

@@ -10,7 +10,13 @@ The deliveries:
 - `blind`: each event in several body messages, a ping behind each of them;
 - `silent`: no middleware, and silent behind the second event until the client leaves;
 - `endless`: the same, kept alive;
-- `waiting`: kept alive, and silent behind the second event for long.
+- `waiting`: kept alive, and silent behind the second event for long;
+- `unset`: as `kept`, with no option set but the interval: the ping is chosen by the request;
+- `excluded`: the same, with the routes excluded that accept no ping.
+
+The last two take any name for PING, to tell the clients apart.
+
+`/browser/page` is a page that reads a stream: see `reports`.
 
 `/facts` returns how many pings each kept stream has had. What the client of an endless one got
 does not show it, since that was cut.
@@ -24,14 +30,15 @@ from collections.abc import Callable
 from typing import Final
 
 from real.pings import PINGS
+from real.protocol_apps import APPS
 from real.protocol_events import EVENTS
+from real.reports import PREFIX, reports
+from real.silence import INTERVAL, PATIENCE, quiet
 from sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, get_stream
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
-INTERVAL: Final = 0.05
-PATIENCE: Final = 15.0
 LIMIT: Final = 1.5
 """Seconds that clients are configured to wait, where it is their timers that are tried."""
 
@@ -58,16 +65,6 @@ ALL_PINGS: Final = {
 }
 
 
-async def quiet(scope: Scope, least: int = 2) -> None:
-    """Be silent until so many pings have gone out; not at all where none will."""
-    with contextlib.suppress(LookupError):
-        own = get_stream(scope)
-        enough = sent_pings(own) + least
-        async with asyncio.timeout(PATIENCE):
-            while sent_pings(own) < enough and not own.signal.aborted:
-                await asyncio.sleep(INTERVAL / 2)
-
-
 async def silence(scope: Scope, receive: Receive, number: int) -> None:
     """Be silent before an event, as the delivery asks."""
     if number != 2 and scope["delivery"] in TIMED:
@@ -84,13 +81,21 @@ async def silence(scope: Scope, receive: Receive, number: int) -> None:
         await quiet(scope, 2 + number % 2)
 
 
+def protocol_of(scope: Scope) -> str:
+    """Return the protocol that a path names; LiteLLM adds a colon to its base URL."""
+    name = scope["path"].removeprefix(scope["root_path"]).split("/")[1]
+    return name.partition(":")[0]
+
+
 async def speak(scope: Scope, receive: Receive, send: Send) -> None:
     """Send the events of the protocol that the path names."""
-    name = scope["path"].removeprefix(scope["root_path"]).split("/")[1]
+    name = protocol_of(scope)
     kind = NDJSON if name.startswith("records") else SSE
     # A client that connects again has had all; 204 tells it to stay away.
     again = b"last-event-id" in dict(scope["headers"])
-    head = [(b"content-type", kind.encode()), (b"x-vercel-ai-ui-message-stream", b"v1")]
+    head = [(b"content-type", kind.encode())]
+    if name == "ui":
+        head.append((b"x-vercel-ai-ui-message-stream", b"v1"))
     status = 204 if again else 200
     await send({"type": "http.response.start", "status": status, "headers": head})
     bodies = [b""] if again else [*EVENTS[name], *([] if name == "records-first" else [b""])]
@@ -161,6 +166,12 @@ DELIVERIES: Final[dict[str, Callable[[ASGIApp, str], ASGIApp]]] = {
     "waiting": kept,
 }
 
+UNPINGED: Final = {"/gradio/gradio_api/{path:path}": None}
+UNSET: Final[dict[str, Callable[[ASGIApp], ASGIApp]]] = {
+    "unset": lambda app: KeepaliveMiddleware(app, interval=INTERVAL),
+    "excluded": lambda app: KeepaliveMiddleware(app, interval=INTERVAL, routes=UNPINGED),
+}
+
 
 def watched(app: ASGIApp, seen: list[tuple[str, KeepaliveStream]]) -> ASGIApp:
     """Keep the streams of an app in sight."""
@@ -188,6 +199,7 @@ def delivered(app: ASGIApp) -> ASGIApp:
         for delivery, deliver in DELIVERIES.items()
         for name in ALL_PINGS
     }
+    unset = {name: deliver(watched(app, seen)) for name, deliver in UNSET.items()}
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -196,9 +208,13 @@ def delivered(app: ASGIApp) -> ASGIApp:
         if scope["path"] == "/facts":
             await tell(send, [(request, sent_pings(own)) for request, own in seen])
             return
+        if scope["path"].startswith(PREFIX):
+            await reports(scope, receive, send)
+            return
         _, delivery, name, *_ = scope["path"].split("/")
         own = {"root_path": f"/{delivery}/{name}", "delivery": delivery}
-        await variants[delivery, name]({**scope, **own}, receive, send)
+        serve = unset.get(delivery) or variants[delivery, name]
+        await serve({**scope, **own}, receive, send)
 
     return served
 
@@ -206,7 +222,8 @@ def delivered(app: ASGIApp) -> ASGIApp:
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the events; there is no lifespan."""
     if scope["type"] == "http":
-        await speak(scope, receive, send)
+        serve = APPS.get(protocol_of(scope), speak)
+        await serve(scope, receive, send)
 
 
 application: Final = delivered(router)

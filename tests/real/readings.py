@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ from real.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, VISIBLE, outcome
 from real.processes import PATH, TESTS, Process, running
 
 PATIENCE: Final = 55.0
+UNSET: Final = {"unset": "no `ping` set", "excluded": "no `ping` set, route excluded"}
+"""Columns, by delivery."""
+
 CUT: Final = "cut"
 GOES_ON: Final = "goes on"
 
@@ -51,10 +54,10 @@ def python(name: str, *needed: str, app: str = "protocols") -> Family:
     return Family(name, command, TESTS, (*needed, "uvicorn"), app)
 
 
-def node(name: str, *needed: str) -> Family:
+def node(name: str, *needed: str, app: str = "protocols") -> Family:
     """Return a family of clients in Node.js."""
     needed = (*(f"npm:{package}" for package in needed), "program:node", "uvicorn")
-    return Family(name, (parts.NODE, "reading.mjs", name), parts.NPM, needed)
+    return Family(name, (parts.NODE, "reading.mjs", name), parts.NPM, needed, app)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,43 @@ class Timer:
     def readers(self) -> tuple[str]:
         """Its one reader."""
         return (self.reader,)
+
+
+@dataclass(frozen=True)
+class Unset:
+    """A client that is tried with a middleware of which no option is set but the interval.
+
+    Attributes:
+        table: The table of its row.
+        word: What it makes of the pings that it gets.
+        delivery: `unset`, or `excluded`: its route is.
+    """
+
+    table: str
+    client: Client
+    word: str
+    delivery: str = "unset"
+
+    @property
+    def family(self) -> Family:
+        """Where its reader is."""
+        return self.client.family
+
+    @property
+    def readers(self) -> Iterator[str]:
+        """All its readers."""
+        return self.client.readers
+
+    @property
+    def case(self) -> Case:
+        """What it reads, at a path that no other client reads."""
+        key = f"{self.family.name}-{self.client.reader}"
+        return Case(UNSET[self.delivery], self.client.cases[0].protocol, key)
+
+    def paths(self) -> Iterator[str]:
+        """All that it reads."""
+        yield path("plain", self.case)
+        yield path(self.delivery, self.case)
 
 
 def cases(protocol: str) -> tuple[Case, ...]:
@@ -212,11 +252,18 @@ class Readings:
 
     def pings(self, timer: Timer) -> int:
         """Return how many pings were sent into the stream that a timer was tried with."""
-        self._found[timer.family].result()
         request = f"POST {path(timer.kept, timer.case)}"
-        with urlopen(self._servers[timer.family.app].url("/facts"), timeout=PATIENCE) as facts:
-            counts = [count for name, count in json.load(facts) if name.startswith(request)]
-        return max(counts, default=0)
+        return self._sent(timer.family, lambda name: name.startswith(request))
+
+    def unset_pings(self, row: Unset) -> int:
+        """Return how many pings were sent into the stream of a client with no option set."""
+        where = path(row.delivery, row.case)
+        return self._sent(row.family, lambda name: name.partition(" ")[2].startswith(where))
+
+    def _sent(self, family: Family, matches: Callable[[str], bool]) -> int:
+        self._found[family].result()
+        with urlopen(self._servers[family.app].url("/facts"), timeout=PATIENCE) as facts:
+            return max((count for name, count in json.load(facts) if matches(name)), default=0)
 
 
 def _server(name: str, folder: Path) -> Process:
@@ -225,7 +272,7 @@ def _server(name: str, folder: Path) -> Process:
     return running(name, lambda port: [*command, *options, str(port)], folder / name)
 
 
-def _asked(rows: Iterable[Client | Timer], family: Family) -> list[tuple[str, str]]:
+def _asked(rows: Iterable[Client | Timer | Unset], family: Family) -> list[tuple[str, str]]:
     pairs = (
         (reader, where)
         for row in rows
@@ -237,7 +284,7 @@ def _asked(rows: Iterable[Client | Timer], family: Family) -> list[tuple[str, st
 
 
 @contextmanager
-def readings(rows: Iterable[Client | Timer], folder: Path) -> Iterator[Readings]:
+def readings(rows: Iterable[Client | Timer | Unset], folder: Path) -> Iterator[Readings]:
     """Read all that is asked for with the families whose parts are here."""
     rows = list(rows)
     families = {row.family for row in rows if not parts.missing(*row.family.parts)}

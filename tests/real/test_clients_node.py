@@ -2,12 +2,30 @@
 
 import pytest
 from real import client_checks as checks
-from real.client_rows import NODE, VERCEL
+from real.client_rows import (
+    ANTHROPIC_NODE,
+    GOOGLE_NODE,
+    GRAPHQL,
+    LANGGRAPH_NODE,
+    MCP_NODE,
+    NODE,
+    OPENAI_NODE,
+    VERCEL,
+)
 from real.readings import readings
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
-FAMILIES = (NODE, VERCEL)
+FAMILIES = (
+    NODE,
+    VERCEL,
+    OPENAI_NODE,
+    ANTHROPIC_NODE,
+    GOOGLE_NODE,
+    LANGGRAPH_NODE,
+    MCP_NODE,
+    GRAPHQL,
+)
 
 
 @pytest.fixture(scope="module")

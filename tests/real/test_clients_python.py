@@ -2,13 +2,35 @@
 
 import pytest
 from real import client_checks as checks
-from real.client_rows import ANTHROPIC, MCP, OPENAI, SSE
+from real.client_rows import (
+    ANTHROPIC,
+    GOOGLE,
+    GRADIO,
+    LANGCHAIN,
+    LANGGRAPH,
+    LITELLM,
+    MCP,
+    MISTRAL,
+    OPENAI,
+    SSE,
+)
 from real.parts import need
 from real.readings import Case, Timer, path, readings
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
-FAMILIES = (SSE, OPENAI, ANTHROPIC, MCP)
+FAMILIES = (
+    SSE,
+    OPENAI,
+    ANTHROPIC,
+    MCP,
+    GOOGLE,
+    MISTRAL,
+    LANGCHAIN,
+    LANGGRAPH,
+    LITELLM,
+    GRADIO,
+)
 KIND = Timer("", MCP, "kind", (), Case("", "mcp", "comment"), "waiting")
 
 

@@ -49,9 +49,14 @@ def timer(url: str) -> Iterator[Any]:
         yield _shown(event)
 
 
+def whole(url: str) -> Iterator[Any]:
+    yield _shown(SYNC.with_options(base_url=url).messages.create(**HELLO))
+
+
 READERS: Final = {
     "messages": messages,
     "messages-async": messages_async,
     "helper": helper,
     "timer": timer,
+    "whole": whole,
 }

@@ -57,6 +57,16 @@ def timer(url: str) -> Iterator[Any]:
         yield _shown(chunk)
 
 
+def chat_whole(url: str) -> Iterator[Any]:
+    chat = SYNC.with_options(base_url=url).chat
+    yield _shown(chat.completions.create(model="m", messages=HELLO))
+
+
+def responses_whole(url: str) -> Iterator[Any]:
+    client = SYNC.with_options(base_url=url)
+    yield _shown(client.responses.create(model="m", input="hello"))
+
+
 READERS: Final = {
     "chat": chat,
     "chat-async": chat_async,
@@ -64,4 +74,6 @@ READERS: Final = {
     "responses": responses,
     "responses-helper": responses_helper,
     "timer": timer,
+    "chat-whole": chat_whole,
+    "responses-whole": responses_whole,
 }

@@ -77,16 +77,18 @@ async def reading(read: Reader, url: str, bound: float) -> dict[str, Any]:
 
 async def main() -> None:
     """Read all that is asked for."""
+    output, sys.stdout = sys.stdout, sys.stderr  # some SDKs print
+    warnings.simplefilter("always")
+    warnings.simplefilter("ignore", ResourceWarning)  # they come with a later reading
+    warnings.showwarning = lambda message, *_: note(str(message))
     readers = importlib.import_module(f"real.clients_python.{sys.argv[1]}").READERS
     bound = float(next(iter(sys.argv[2:]), BOUND))
     asked = json.load(sys.stdin)
     logging.basicConfig(level=logging.WARNING, handlers=[_Notes()])
-    warnings.simplefilter("always")
-    warnings.showwarning = lambda message, *_: note(str(message))
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(100))
     found = await asyncio.gather(*(reading(readers[name], url, bound) for name, url in asked))
-    json.dump(found, sys.stdout)
-    sys.stdout.flush()
+    json.dump(found, output)
+    output.flush()
     os._exit(0)  # a client that hangs in a thread of its own would keep the process
 
 
