@@ -20,7 +20,7 @@ LAYERS = {
         "_early _late _ending _connection _responder _live _request _inflight _config"
     ),
     "loop": "_scheduler _timerqueue _eventloop _abort",
-    "values": "_routing _policy _timing _ping _boundary _headers _events _types",
+    "values": "_routing _policy _timing _ping _boundary _headers _body _events _types",
 }
 THIRD_PARTY = {"anyio", "typing_extensions"}
 THIRD_PARTY_FOR_TYPES = {*THIRD_PARTY, "trio"}
