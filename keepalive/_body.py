@@ -15,8 +15,8 @@ from ._types import REQUEST, Message
 MAX_EXAMINED_BODY: Final = 256 * 1024
 """Bytes of the longest body that is examined.
 
-Parsing it blocks the event loop for 0.3 ms (a conversation) to 11 ms (nothing but short floats),
-once in a request that is slow anyway (CPython 3.11).
+Parsing it blocks the event loop for 0.3 ms (a conversation) to 11 ms (nothing but short
+floats), once in a request that is slow anyway (CPython 3.11).
 """
 
 BodyState: TypeAlias = Literal["collecting", "complete", "released"]

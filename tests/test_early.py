@@ -859,20 +859,28 @@ def test_json_without_a_body_is_reported_in_json(backend, head):
     assert world.body == b" 42"
 
 
-def test_a_last_body_from_a_task_that_outlives_the_call_is_the_servers_affair(backend):
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_last_body_from_a_task_that_outlives_the_call(backend, leaves):
+    """It comes after the summary; or, if the client has left, it is the server's affair."""
+
     async def main():
         async def app(scope, receive, send):
-            await anyio.sleep(30)
+            await receive()
+            with anyio.move_on_after(30):
+                await receive()
+            await anyio.sleep(30 - world.now())
             await send(start(JSON))
             left.append(send)
 
         left, world = [], World()
+        world.leave_at = 25 if leaves else 100
         policy = {"start_after": 20, "start_as": "application/json"}
         await KeepaliveMiddleware(app, **policy)(http(), world.receive, world.send)
         await left[0](body(more=False))
         return world.body
 
-    assert run(backend, main) == b" "
+    summary = json.dumps(summary_of(200, "application/json", "")).encode() + b"\n"
+    assert run(backend, main) == (b" " if leaves else b" " + summary)
 
 
 @pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])

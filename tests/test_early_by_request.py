@@ -58,11 +58,15 @@ async def read_once(scope, receive, send):
     await receive()
 
 
-def slow(backend, content, steps=(), *, at=1, **options):
+def slow(backend, content, steps=(), *, reads_at=1, **options):
     """Play an app that reads its request after a second, and starts late."""
-    options = {"scope": post(content), "prepare": uploads(content), "start_after": 20} | options
+    options = {
+        "scope": post(content),
+        "prepare": uploads(content),
+        "start_after": 20,
+    } | options
     steps = steps or [(60, start()), (60, X), (61, END)]
-    return play(backend, [(at, read), *steps], head=None, **options)
+    return play(backend, [(reads_at, read), *steps], head=None, **options)
 
 
 def started_as(world):
@@ -129,10 +133,6 @@ def test_a_body_in_chunks_is_examined_when_it_is_complete(backend):
     world = slow(backend, WANTS, prepare=uploads(*chunks))
     assert world.timeline[:2] == [(20, START), (20, PING)]
     # The upload goes on when the start is due, which waits for its end.
-    steps = [(1, read_once), (25, read), (60, start()), (61, END)]
-    for options in ({}, AS_JSON):
-        world = slow(backend, WANTS, steps, prepare=uploads(b"", *chunks), at=0, **options)
-        assert started_as(world) == EVENTS
     world = play(
         backend,
         [(1, read_once), (25, read), (60, start()), (61, END)],
@@ -153,7 +153,7 @@ def test_a_body_whose_end_the_app_does_not_wait_for_is_complete(backend):
 
 @pytest.mark.parametrize(("options", "expected"), [({}, NOT_STARTED), (AS_JSON, SPACES)])
 def test_a_body_that_the_app_has_not_begun_to_read_does_not_count(backend, options, expected):
-    world = slow(backend, WANTS, at=40, steps=[(60, start()), (61, END)], **options)
+    world = slow(backend, WANTS, reads_at=40, steps=[(60, start()), (61, END)], **options)
     if options:
         assert (world.sent[0][0], started_as(world)) == (20, expected)
     else:  # but it counts when it has been read
@@ -311,9 +311,48 @@ def test_a_late_event_stream_without_a_body_is_reported_in_json(backend):
     assert json.loads(world.body) == summary_of(200, "text/event-stream", "")
 
 
+@pytest.mark.parametrize(("status", "reported"), [(200, 500), (404, 404), (503, 503)])
+def test_an_app_that_raises_before_the_first_byte_is_reported_in_json(
+    backend, status, reported
+):
+    async def fail(scope, receive, send):
+        raise LookupError("secret")
+
+    steps = [(30, start(JSON, status)), (31, b""), (32, fail)]
+    world = slow(backend, DOES_NOT, steps, raises=LookupError, **AS_JSON)
+    assert json.loads(world.body) == summary_of(reported, "application/json", "")
+    assert world.timeline[-1] == (32, END)
+    steps = [(30, start(JSON, status)), (31, b"{"), (32, fail)]
+    world = slow(backend, DOES_NOT, steps, raises=LookupError, **AS_JSON)
+    assert world.body == b" {"
+
+
+def test_an_app_that_returns_before_the_first_byte_is_reported_in_json(backend):
+    world = slow(backend, DOES_NOT, [(30, start(JSON, 503)), (31, b"")], **AS_JSON)
+    assert json.loads(world.body) == summary_of(503, "application/json", "")
+
+
+def test_a_ping_that_is_due_during_that_newline_is_one_for_events(backend):
+    def prepare(world):
+        uploads(DOES_NOT)(world)
+        world.slow = lambda message: 10 if message.get("body") == b"\n" else 0
+
+    steps = [(30, start()), (30, X), (60, END)]
+    world = slow(backend, DOES_NOT, steps, prepare=prepare, pacing="steady", **AS_JSON)
+    assert world.timeline[2:] == [
+        (40, b"\n"),
+        (40, PING),
+        (40, X),
+        (50, PING),
+        (60, END),
+    ]
+
+
 def test_no_newline_precedes_other_late_bodies(backend):
     for headers in (JSON, [(b"content-type", b"text/html")], []):
-        world = slow(backend, DOES_NOT, [(30, start(headers)), (30, b"42"), (31, END)], **AS_JSON)
+        world = slow(
+            backend, DOES_NOT, [(30, start(headers)), (30, b"42"), (31, END)], **AS_JSON
+        )
         assert world.body == b" 42"
     world = slow(backend, DOES_NOT, [(30, start()), (30, X), (31, END)], **NDJSON)
     assert world.body.startswith(b" {")
@@ -335,7 +374,6 @@ def late_error(backend, content, status=503, media=JSON, **options):
     [
         {"message": "no model", "type": "overloaded_error"},
         {"code": 7, "status": "UNAVAILABLE", "details": []},
-        {},
     ],
 )
 def test_the_apps_own_error_object_is_sent(backend, error):
@@ -354,6 +392,7 @@ def test_the_apps_own_error_object_is_sent(backend, error):
         (b'{"detail": [{"msg": "field required"}]}', "Service Unavailable"),
         (b'{"detail": ""}', "Service Unavailable"),
         (b'{"error": null}', "Service Unavailable"),
+        (b'{"error": {}}', "Service Unavailable"),
         (b'["error"]', "Service Unavailable"),
         (b'"error"', "Service Unavailable"),
         (b"<h1>no</h1>", "Service Unavailable"),
@@ -444,22 +483,31 @@ def test_a_limit_that_comes_after_the_first_bytes_sends_the_farewell(backend, mo
         assert world.body == begin + X + FAREWELL.payload
 
 
-def test_an_answer_that_meets_the_report_is_discarded(backend, monkeypatch):
-    """The app starts its response while the middleware is sending that it has not."""
+@pytest.mark.parametrize("listens", [False, True])
+@pytest.mark.parametrize("steps", [[], [(30, start(JSON, 503))]], ids=["", "another kind"])
+def test_an_answer_that_meets_the_report_is_discarded(
+    backend, log, monkeypatch, listens, steps
+):
+    """The app sends while the middleware is sending that it has not answered."""
     monkeypatch.setattr("random.uniform", lambda _, most: most)
 
     async def answer(scope, receive, send):
         async with anyio.create_task_group() as group:
-            group.start_soon(receive)
-            await send(start())
-            await send(body(X))
+            if listens:
+                group.start_soon(receive)
+                await anyio.sleep(0.1)
+            await send(start() if not steps else body(X))
+            log.add("discarded")
 
     def prepare(world):
+        log.prepare(world)
         uploads(WANTS)(world)
         world.slow = lambda message: 0.4 if b"error" in message.get("body", b"") else 0
 
-    world = slow(backend, WANTS, [(40.2, answer)], prepare=prepare, max_lifetime=20)
-    assert [what for _, what in world.timeline] == [START, PING, PING, GIVEN_UP, END]
+    world = slow(backend, WANTS, [*steps, (40.2, answer)], prepare=prepare, max_lifetime=20)
+    assert [what for _, what in world.timeline][:3] == [START, PING, PING]
+    assert len(world.timeline) == 5
+    assert log == ([(40.4, "discarded")] if listens else [])
 
 
 def test_a_start_that_blocks_until_the_limit_is_not_followed_by_a_report(backend, monkeypatch):
@@ -469,8 +517,22 @@ def test_a_start_that_blocks_until_the_limit_is_not_followed_by_a_report(backend
         uploads(WANTS)(world)
         world.slow = lambda message: 100 if message["type"].endswith("start") else 0
 
-    world = slow(backend, WANTS, [(60, X)], prepare=prepare, max_lifetime=20, raises=OSError)
+    world = slow(backend, WANTS, [(60, X)], prepare=prepare, max_lifetime=20)
     assert world.timeline == []
+
+
+def test_a_start_that_blocks_almost_until_the_limit_is_followed_by_a_report(
+    backend, monkeypatch
+):
+    """The end waits half a second for it."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+
+    def prepare(world):
+        uploads(WANTS)(world)
+        world.slow = lambda message: 20.3 if message["type"].endswith("start") else 0
+
+    world = slow(backend, WANTS, [(60, X)], prepare=prepare, max_lifetime=20)
+    assert world.timeline == [(40.3, START), (40.3, GIVEN_UP), (40.3, END)]
 
 
 def test_a_shutdown_before_the_answer_is_reported_too(backend):
