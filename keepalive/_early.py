@@ -279,9 +279,7 @@ class EarlyStart:
         kind = message.get("type")
         live = self._responder.live
         if self._state is REPORTED and live is not None:
-            await (
-                live.wait_turn()
-            )  # until the end has been sent, and the app's stream is revoked
+            await live.wait_turn()  # until the summary has been sent
         if self._terminator.state is REVOKED or self._state is REPORTED:
             await self._terminator.connection.discard()
         elif self._state is APP_STARTED:
