@@ -14,7 +14,7 @@ from harness import END, PING, START, World, body, http, play, run, start
 from test_early import ACCEPTS, JSON, SSE_START, error_event, summary_of
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason
-from keepalive._body import MAX_EXAMINED_BODY
+from keepalive._body import MAX_EXAMINED_BODY, RequestBody
 
 AS_JSON = {"start_as": "application/json"}
 AS_EVENTS = {"start_as": "text/event-stream"}
@@ -230,13 +230,23 @@ def test_chunks_are_released(backend, case):
     assert found == {"too long": [False, False], "raises": [True]}.get(case, [True, False])
 
 
-def test_an_inner_middleware_keeps_no_chunks_after_the_outer_one_has_started(backend):
+def test_an_inner_middleware_keeps_no_chunks_after_the_outer_one_has_started(backend, log):
+    async def count(scope, receive, send):
+        kept = [each for each in gc.get_objects() if type(each) is RequestBody and each.chunks]
+        log.add(len(kept))
+
+    def prepare(world):
+        log.prepare(world)
+        uploads(WANTS)(world)
+
     def wrap(app, **options):
         inner = KeepaliveMiddleware(app, **options | {"start_after": 30})
         return KeepaliveMiddleware(inner, **options)
 
-    world = slow(backend, WANTS, wrap=wrap, **AS_JSON)
+    steps = [(10, count), (25, count), (35, count), (60, start()), (61, END)]
+    world = slow(backend, WANTS, steps, wrap=wrap, prepare=prepare, **AS_JSON)
     assert world.timeline[:2] == [(20, START), (20, PING)]
+    assert log == [(10, 2), (25, 1), (35, 0)]
 
 
 # One path for both kinds
