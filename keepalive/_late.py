@@ -151,6 +151,7 @@ class LateResponse:
 
     def _summary(self, status: int) -> bytes:
         text, media_type = self._text, self.media_type or None
+        # An empty error object is none for OpenAI's SDKs.
         error = _own_error(text) or _described(status, media_type, text)
         details = {"status": status, "media_type": media_type, "body": text}
         data = json.dumps({"type": "error", "error": error, **details})
@@ -168,9 +169,9 @@ class LateResponse:
 
 
 def _own_error(text: str) -> dict[str, object] | None:
-    """Return the `error` object of a JSON body; `None` if it has none, or an empty one."""
+    """Return the `error` object of a JSON body; `None` if it has none."""
     error = _json_object(text).get("error")
-    return cast("dict[str, object]", error) if error and isinstance(error, dict) else None
+    return cast("dict[str, object]", error) if isinstance(error, dict) else None
 
 
 def _described(status: int, media_type: str | None, text: str) -> dict[str, object]:

@@ -197,6 +197,7 @@ def test_chunks_are_released(backend, case):
     async def read_chunks(scope, receive, send):
         message = await receive()
         kept.append(weakref.ref(message["body"]))
+        left.append(receive)  # as a task does that outlives the call
 
     async def look(scope, receive, send):
         await receive()
@@ -214,7 +215,7 @@ def test_chunks_are_released(backend, case):
     async def hand_over(given):
         return given.pop(0)
 
-    found, options = [], {} if case == "examined" else AS_JSON
+    found, left, options = [], [], {} if case == "examined" else AS_JSON
     steps = [(1, read_chunks), (10, look)]
     if case == "app":
         steps.append((11, start()))
@@ -230,10 +231,34 @@ def test_chunks_are_released(backend, case):
     assert found == {"too long": [False, False], "raises": [True]}.get(case, [True, False])
 
 
+def kept_chunks():
+    return sum(len(each.chunks) for each in gc.get_objects() if type(each) is RequestBody)
+
+
+@pytest.mark.parametrize(
+    ("options", "reads_at", "kept"),
+    [
+        (AS_JSON, 5, 1),
+        (AS_JSON, 25, 0),  # after the start
+        (AS_EVENTS, 5, 0),  # whatever the body says
+    ],
+)
+def test_chunks_are_kept_while_they_may_decide(backend, log, options, reads_at, kept):
+    async def count(scope, receive, send):
+        log.add(kept_chunks())
+
+    def prepare(world):
+        log.prepare(world)
+        uploads(WANTS)(world)
+
+    steps = [(reads_at, count), (30, count), (60, start()), (61, END)]
+    slow(backend, WANTS, steps, reads_at=reads_at, prepare=prepare, **options)
+    assert log == [(reads_at, kept), (30, 0)]
+
+
 def test_an_inner_middleware_keeps_no_chunks_after_the_outer_one_has_started(backend, log):
     async def count(scope, receive, send):
-        kept = [each for each in gc.get_objects() if type(each) is RequestBody and each.chunks]
-        log.add(len(kept))
+        log.add(kept_chunks())
 
     def prepare(world):
         log.prepare(world)
@@ -543,6 +568,28 @@ def test_a_start_that_blocks_almost_until_the_limit_is_followed_by_a_report(
 
     world = slow(backend, WANTS, [(60, X)], prepare=prepare, max_lifetime=20)
     assert world.timeline == [(40.3, START), (40.3, GIVEN_UP), (40.3, END)]
+
+
+def test_an_error_beside_the_report_is_not_reported_too(backend, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+
+    async def fail(scope, receive, send):
+        raise LookupError
+
+    def prepare(world):
+        uploads(WANTS)(world)
+        world.slow = lambda message: (
+            20.3
+            if message["type"].endswith("start")
+            else 0.1
+            if b"error" in message.get("body", b"")
+            else 0
+        )
+
+    options = {"prepare": prepare, "max_lifetime": 20, "raises": LookupError}
+    world = slow(backend, WANTS, [(40.35, fail)], **options)
+    assert [what for _, what in world.timeline].count(GIVEN_UP) <= 1
+    assert error_event(500, None, "") not in world.body
 
 
 def test_a_shutdown_before_the_answer_is_reported_too(backend):
