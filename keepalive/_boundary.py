@@ -59,6 +59,10 @@ class BoundaryTracker:
         """Forget the position: there is no boundary until the app reaches one again."""
         self._bom_prefix, self._tail = None, _UNKNOWN
 
+    def restart(self) -> None:
+        """Begin again: what was sent so far is not a part of the stream that follows."""
+        self._tail, self._bom_prefix, self._bom_filter = BLANK_LINE, b"", BomFilter()
+
     def filter_bom(self) -> None:
         """Omit a BOM at the start of the app's bytes from now on.
 

@@ -11,9 +11,11 @@ The states (`EarlyState`)
     APP_STARTED  The app has started its response itself.
     STARTING     The middleware's start is being sent; messages of the app wait for it.
     STARTED      The middleware has started the response, the app has not.
+    EMPTY        The app's response continues a start as JSON. There is no byte of it yet, and
+                 there must be one: an empty body is not JSON.
     FORWARDING   The app's response is compatible: its body is sent.
     BUFFERING    It is not: its body is buffered for the summary.
-    REPORTED     The summary, and with it the last body, has been sent.
+    REPORTED     The summary, and with it the last body, has been or is being sent.
 """
 
 from collections.abc import Awaitable
@@ -26,27 +28,50 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._abort import AbortSignal
+from ._body import COLLECTING, RequestBody
 from ._ending import REVOKED, Terminator
 from ._eventloop import Cancel, cancellable, try_spawn
 from ._events import StopReason
 from ._headers import (
     ANTI_BUFFERING,
+    BY_ACCEPT,
+    BY_BODY,
+    EarlyBasis,
     has_request_body,
     hide_sendfile_extensions,
     is_informational,
+    request_body_size,
 )
 from ._inflight import APP_EXIT_TIMEOUT
 from ._late import LateResponse
-from ._live import ENDED
+from ._live import ENDED, LiveStream
 from ._ping import Ping
 from ._request import UPLOADING
 from ._responder import UNDECIDED, Responder
 from ._routing import Plan
 from ._scheduler import PingScheduler
-from ._types import BODY, LOGGER, START, ASGIApp, Message, Receive, Scope, Send, do_nothing
+from ._types import (
+    BODY,
+    EVENT_STREAM,
+    LOGGER,
+    START,
+    ASGIApp,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    do_nothing,
+)
 
 EarlyState: TypeAlias = Literal[
-    "waiting", "app_started", "starting", "started", "forwarding", "buffering", "reported"
+    "waiting",
+    "app_started",
+    "starting",
+    "started",
+    "empty",
+    "forwarding",
+    "buffering",
+    "reported",
 ]
 
 WAITING: Final = "waiting"
@@ -57,24 +82,23 @@ STARTING: Final = "starting"
 """The middleware's response start is being sent."""
 STARTED: Final = "started"
 """The middleware has started the response, and the app has yet to send its own."""
+EMPTY: Final = "empty"
+"""The app's response continues one that was started as JSON; no byte of it has come yet."""
 FORWARDING: Final = "forwarding"
 """What the app sends continues the body of the response that was started."""
 BUFFERING: Final = "buffering"
 """What the app sends belongs to another response, and is buffered for the summary."""
 REPORTED: Final = "reported"
-"""The client has been sent the summary, and the response is complete."""
+"""The client is sent the summary, which completes the response."""
 
 
 @dataclass(slots=True, eq=False)
 class EarlyStart:
-    """Gives an app its `receive` and `send`, and starts its response if it takes too long.
-
-    The plan is that of a response which is started early.
-    """
+    """Gives an app its `receive` and `send`, and starts its response if it takes too long."""
 
     _responder: Responder
     _terminator: Terminator
-    _plan: Plan
+    _basis: EarlyBasis
     _context: Context = field(default_factory=copy_context)
     _scheduler: PingScheduler = field(default_factory=PingScheduler.current)
     _state: EarlyState = WAITING
@@ -87,16 +111,21 @@ class EarlyStart:
     _start_done: anyio.Event = field(default_factory=anyio.Event)
     _extensions: object = None
     """The scope's, before some of them were hidden."""
+    _body: RequestBody = field(default_factory=RequestBody)
+    """What the app has read of the request's body, as long as that may be examined."""
+    _plan: Plan = field(init=False)
+    """That of the response, once the middleware starts it."""
     _late: LateResponse = field(init=False)
+    """The app's response, after that."""
     _cancel_start: Cancel = field(init=False)
 
     def __post_init__(self) -> None:
-        plan, scope = self._plan, self._responder.scope
+        scope, policy = self._responder.scope, self._responder.route.policy
         self._extensions = scope.get("extensions")
         hide_sendfile_extensions(scope)
-        sent = ANTI_BUFFERING if plan.policy.anti_buffering else ()
-        self._late = LateResponse(plan.media_type, sent)
-        when = self._scheduler.time() + cast("float", plan.policy.start_after)
+        if self._basis is not BY_BODY:
+            self._body.release()
+        when = self._scheduler.time() + cast("float", policy.start_after)
         self._cancel_start = self._scheduler.loop.call_at(when, self._on_due)
         self._terminator.hooks.disconnected = self._disconnected
         self._terminator.hooks.closed = self._closed
@@ -123,18 +152,51 @@ class EarlyStart:
             return
         if self._app_sends or self._is_uploading or not responder.is_alive:
             return
+        plan = self._choose_plan()
+        if plan is None:
+            return
         signal = self._context.run(self._ask_for_signal)
-        if (signal is not None and signal.aborted) or not responder.claim():
+        if (signal is not None and signal.aborted) or not self._claim():
             return
         self._state = STARTING
-        self._terminator.hooks.late = self._late
+        self._begin_late(plan)
         loop = self._scheduler.loop
         cancel = try_spawn(loop, self._start, self._context, self._on_start_done)
         if cancel is None:
             self._state = WAITING
-            self._terminator.hooks.late = None
+            self._forget_late()
         else:
             self._cancel_start = cancel
+
+    def _choose_plan(self) -> Plan | None:
+        """Return the plan for as what the response is to be started; `None`: it is not.
+
+        If the app has not read the body by now, this is repeated when it has.
+        """
+        route = self._responder.route
+        asks_for_stream = self._basis is BY_ACCEPT or self._body.asks_for_stream(
+            request_body_size(self._responder.scope)
+        )
+        if asks_for_stream:
+            return route.early_plans[EVENT_STREAM]
+        return route.early_plans.get(route.policy.start_as)
+
+    def _claim(self) -> bool:
+        """Claim the response, unless a middleware around this one has started it."""
+        self._body.release()
+        return self._responder.claim()
+
+    def _begin_late(self, plan: Plan) -> None:
+        """Prepare for a response of the app that comes after the middleware's start."""
+        self._plan = plan
+        sent = ANTI_BUFFERING if plan.policy.anti_buffering else ()
+        self._late = LateResponse(plan.media_type, sent)
+        self._terminator.hooks.late = self._late
+        self._terminator.summary = self._farewell
+
+    def _forget_late(self) -> None:
+        self._terminator.hooks.late = self._terminator.summary = None
+        self._responder.release()
 
     @property
     def _is_uploading(self) -> bool:
@@ -159,11 +221,11 @@ class EarlyStart:
 
     def _on_start_done(self) -> None:
         self._cancel_start = do_nothing  # its task's error may refer to this object
-        if self._responder.live is not None:
-            self._state = STARTED
-        else:  # the server has rejected it
+        if self._responder.live is None:  # the server has rejected it
             self._state = APP_STARTED
-            self._terminator.hooks.late = None
+            self._forget_late()
+        elif self._state is STARTING:  # not if a limit has ended the stream at once
+            self._state = STARTED
         self._start_done.set()
 
     def _ask_for_signal(self) -> AbortSignal | None:
@@ -187,6 +249,8 @@ class EarlyStart:
         """Return the next message: the app's `receive`."""
         message = await self._responder.receive()
         self._body_received = True
+        if self._body.state is COLLECTING:
+            self._body.feed(message)
         self._try_start()  # an upload may have been all that it waited for
         return message
 
@@ -196,6 +260,7 @@ class EarlyStart:
             if message.get("type") != START or is_informational(message):
                 return self._send_before_start(message)
             self._state = APP_STARTED
+            self._body.release()
         if self._state is APP_STARTED:  # nearly always, so without another coroutine
             return self._responder.send(message)
         return self._send_late(message)
@@ -213,7 +278,10 @@ class EarlyStart:
         if self._state is STARTING:
             await self._start_done.wait()
         kind = message.get("type")
-        if self._terminator.state is REVOKED:
+        live = self._responder.live
+        if self._state is REPORTED and live is not None:
+            await live.wait_turn()  # until the summary has been sent
+        if self._terminator.state is REVOKED or self._state is REPORTED:
             await self._terminator.connection.discard()
         elif self._state is APP_STARTED:
             await self._responder.send(message)
@@ -232,30 +300,44 @@ class EarlyStart:
         late, config, pattern = self._late, self._responder.config, self._plan.pattern
         late.begin(message)
         if late.compatible:
-            self._state = FORWARDING
+            self._continue(EMPTY if late.needs_body else FORWARDING)
             if late.dropped_headers:
                 config.warn_lost(pattern, late.dropped_headers)
         else:
             self._state = BUFFERING
-            if self._responder.live is not None:  # not from a task that outlives the call
-                self._terminator.summary = self._summary_as_farewell
         if late.encoded:
             config.warn_compressed(pattern)
 
     async def _send_late_body(self, message: Message) -> None:
-        last = not message.get("more_body", False)
-        live = self._responder.live
+        last, live = not message.get("more_body", False), self._responder.live
         if self._state is STARTED:
             raise RuntimeError("http.response.start must come before http.response.body")
-        if self._state is REPORTED:
-            await self._terminator.connection.discard()
-        elif self._state is BUFFERING:
+        if self._state is BUFFERING:
             await self._buffer(message, last=last)
-        elif last and self._late.needs_body and live is not None and live.is_empty:
-            body = message.get("body") or self._late.summary
-            await self._responder.send({**message, "body": body})
-        else:
-            await self._responder.send(message)
+            return
+        if self._state is EMPTY and live is not None:  # not from a task that outlives the call
+            if message.get("body"):
+                await self._begin_body(live)
+            elif last:
+                message = {**message, "body": self._late.summary}
+        await self._responder.send(message)
+
+    def _continue(self, state: EarlyState) -> None:
+        """Continue what was started with the app's response."""
+        self._state = state
+        if state is FORWARDING:
+            self._terminator.summary = None
+
+    async def _begin_body(self, live: LiveStream) -> None:
+        """Prepare for the first byte of a body after a start as JSON."""
+        self._continue(FORWARDING)
+        if self._late.needs_newline:
+            # From now on a space would spoil a field's name. The plan is changed first, as a
+            # ping that is due may be sent as soon as the newline has been.
+            plan = self._responder.route.early_plans[EVENT_STREAM]
+            live.plan = plan.for_request(self._responder.scope, {})
+            await self._responder.send({"type": BODY, "body": b"\n", "more_body": True})
+            live.restart()
 
     async def _buffer(self, message: Message, *, last: bool) -> None:
         """Buffer a body; send the summary when it is complete, or long enough."""
@@ -263,29 +345,28 @@ class EarlyStart:
         if not (enough or last):
             return
         try:
-            await self._send_summary()
+            await self._send_summary(self._late.summary)
         finally:
             if last:
                 self._terminator.revoke_after_last_body()
             else:  # the app goes on sending, to nobody
                 self._terminator.revoke()
 
-    async def _send_summary(self) -> None:
+    async def _send_summary(self, summary: bytes) -> None:
         self._state = REPORTED
         self._terminator.summary = None
         live = self._responder.live
         if live is not None and live.report is not ENDED:
-            await self._responder.send(
-                {"type": BODY, "body": self._late.summary, "more_body": False}
-            )
+            await self._responder.send({"type": BODY, "body": summary, "more_body": False})
 
-    def _summary_as_farewell(self) -> Ping:
-        """Return what the app has sent so far, and record that it has been reported.
+    def _farewell(self) -> Ping:
+        """Return what is sent if a limit ends the stream, and record that it is reported.
 
-        A part of it is better than nothing.
+        A part of what the app has sent is better than nothing.
         """
+        has_answered = self._state is BUFFERING
         self._state = REPORTED
-        return self._late.farewell
+        return self._late.farewell if has_answered else self._late.timeout_farewell
 
     async def _answer_for_app(self, error: Exception | None = None) -> None:
         """Send the summary, if the app has ended without having completed its response."""
@@ -293,19 +374,22 @@ class EarlyStart:
             if self._state is STARTING:
                 await self._start_done.wait()
             live = self._responder.live
-            if self._state not in (STARTED, BUFFERING) or live is None:
+            if self._state not in (STARTED, EMPTY, BUFFERING) or live is None:
                 return
             if live.report is ENDED or live.saw_last_body:
                 return
+            summary = self._late.summary
             if error is not None:
+                summary = self._late.failure if self._state is EMPTY else summary
                 live.stop(StopReason.APP_FAILED, error)
             elif self._state is STARTED:
                 LOGGER.warning("an app has not answered", extra={"path": live.path})
             with suppress(Exception):  # the server reports the app's own error
-                await self._send_summary()
+                await self._send_summary(summary)
 
     def _closed(self) -> None:
         self._terminator.closed()
+        self._body.release()
         with suppress(RuntimeError):  # the event loop may have been closed
             self._cancel_start()
         if self._extensions is not None:

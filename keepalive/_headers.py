@@ -30,8 +30,20 @@ _PRECONDITIONS: Final = frozenset(
 Expect, because a client that has a response need not send its body any more.
 """
 
+EarlyBasis: TypeAlias = Literal["nothing", "accept", "body", "start_as"]
+
+NOTHING: Final = "nothing"
+"""The request's response is never started early."""
+BY_ACCEPT: Final = "accept"
+"""Its `Accept` header asks for an event stream, and does not accept JSON as well."""
+BY_BODY: Final = "body"
+"""Its body may ask for an event stream; otherwise `start_as` decides."""
+BY_START_AS: Final = "start_as"
+"""It can't ask for an event stream, so that `start_as` decides."""
+
 _CONTENT_TYPE: Final = b"content-type"
 _EVENT_STREAM: Final = b"text/event-stream"
+_JSON: Final = b"application/json"
 _NOT_ACCEPTED: Final = re.compile(rb"\s*q\s*=\s*0(\.0*)?\s*")
 
 
@@ -158,20 +170,28 @@ def with_anti_buffering(message: Message) -> Message:
 # Requests
 
 
-def early_media_type(scope: Scope, policy: Policy) -> str | None:
-    """Return the media type as which a response may be started early; `None` for never."""
+def early_basis(scope: Scope, policy: Policy) -> EarlyBasis:
+    """Return what decides whether, and as what, a response is started early."""
     headers: object = scope.get("headers", ())
     # Headers that can be read only once are the app's.
     if scope.get("method") in NEVER_STARTED_EARLY or not isinstance(headers, Sequence):
-        return None
+        return NOTHING
     try:
         fields = with_lower_names(cast("Headers", headers))
-        if any(name in _PRECONDITIONS for name, _ in fields):
-            return None
-        accepts = _accepts_event_stream(value for name, value in fields if name == b"accept")
+        names = {name for name, _ in fields}
+        accepted = _accepted(value for name, value in fields if name == b"accept")
     except (AttributeError, TypeError, ValueError):  # no server sends such headers
-        return None
-    return policy.start_as or (EVENT_STREAM if accepts else None)
+        return NOTHING
+    if names & _PRECONDITIONS:
+        return NOTHING
+    if _EVENT_STREAM in accepted and _JSON not in accepted:
+        return BY_ACCEPT
+    # HTTP/2 need not announce a body, and only GET requests are known to have none then.
+    may_have_body = scope.get("method") != "GET" or has_request_body(scope)
+    is_readable = may_have_body and b"content-encoding" not in names
+    if is_readable and policy.start_as != EVENT_STREAM:
+        return BY_BODY
+    return NOTHING if policy.start_as is None else BY_START_AS
 
 
 def has_request_body(scope: Scope) -> bool:
@@ -202,11 +222,12 @@ def hide_sendfile_extensions(scope: Scope) -> None:
         scope["extensions"] = {name: known[name] for name in known if name not in hidden}
 
 
-def _accepts_event_stream(values: Iterable[bytes]) -> bool:
-    """Whether `Accept` names event streams; `*/*` does not."""
+def _accepted(values: Iterable[bytes]) -> set[bytes]:
+    """Return the media types that `Accept` names; a range such as `*/*` names none."""
+    accepted: set[bytes] = set()
     for value in values:
         for item in value.lower().split(b","):
             media_type, *parameters = item.split(b";")
-            if media_type.strip() == _EVENT_STREAM:
-                return not any(map(_NOT_ACCEPTED.fullmatch, parameters))
-    return False
+            if not any(map(_NOT_ACCEPTED.fullmatch, parameters)):
+                accepted.add(media_type.strip())
+    return accepted

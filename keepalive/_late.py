@@ -2,10 +2,17 @@
 
 Messages in, bytes and header names out: the client is either sent the app's body, or a summary
 of the app's response (an event, or one line of JSON).
+
+The summary is a JSON object of which the SDKs of OpenAI and Anthropic make the exception that
+they raise for an error within a stream.
+
+Sources: OpenAI, "Error codes"; Anthropic, "Errors" (the types, and the event `error`); RFC
+9457, section 3.1 (`detail`).
 """
 
 import json
-from typing import Final
+from http import HTTPStatus
+from typing import Final, cast
 
 from ._headers import Headers, charset_in, is_encoded, media_type_in, normalized
 from ._ping import Ping
@@ -13,6 +20,23 @@ from ._types import EVENT_STREAM, JSON, Message
 
 MAX_SUMMARY_BODY: Final = 16 * 1024
 """Bytes of the app's body in a summary. Error pages are shorter; more would be buffered."""
+
+TIMED_OUT: Final = 504
+"""The status in the summary if a limit has ended the stream before the app has answered."""
+
+_ERROR_TYPES: Final = (
+    (401, "authentication_error"),
+    (403, "permission_error"),
+    (404, "not_found_error"),
+    (413, "request_too_large"),
+    (429, "rate_limit_error"),
+    (TIMED_OUT, "timeout_error"),
+    (529, "overloaded_error"),
+)
+"""Anthropic's, by status. OpenAI's depend on more than the status."""
+
+_MESSAGE_KEYS: Final = ("detail", "message", "error")
+"""Where error bodies have a text: FastAPI and RFC 9457, many frameworks, many others."""
 
 _CONNECTION_HEADERS: Final = frozenset(
     (
@@ -94,17 +118,43 @@ class LateResponse:
         return self._started_as == JSON
 
     @property
-    def farewell(self) -> Ping:
-        """The summary, as the farewell of a stream that is ended."""
-        return Ping.raw(
-            self.summary, at="event" if self._started_as == EVENT_STREAM else "line"
-        )
+    def needs_newline(self) -> bool:
+        """Whether its body consists of events, whose first line must not begin with spaces.
+
+        A client reads them as events, whatever the media type, if it has asked for them.
+        """
+        return self._started_as == JSON and self.media_type == EVENT_STREAM
 
     @property
     def summary(self) -> bytes:
         """What the client is sent in its place: an event, or one line of JSON."""
-        details = {"status": self.status or 500, "media_type": self.media_type or None}
-        data = json.dumps({**details, "body": self._text})
+        return self._summary(self.status or 500)
+
+    @property
+    def failure(self) -> bytes:
+        """The same, if the app has raised an error before the first byte of its body."""
+        status = self.status or 500
+        return self._summary(status if status >= 400 else 500)
+
+    @property
+    def farewell(self) -> Ping:
+        """The summary, as the farewell of a stream that is ended."""
+        return self._farewell(self.summary)
+
+    @property
+    def timeout_farewell(self) -> Ping:
+        """What the client is sent if a stream is ended before the app has answered."""
+        return self._farewell(self._summary(TIMED_OUT))
+
+    def _farewell(self, summary: bytes) -> Ping:
+        return Ping.raw(summary, at="event" if self._started_as == EVENT_STREAM else "line")
+
+    def _summary(self, status: int) -> bytes:
+        text, media_type = self._text, self.media_type or None
+        # An empty error object is none for OpenAI's SDKs.
+        error = _own_error(text) or _described(status, media_type, text)
+        details = {"status": status, "media_type": media_type, "body": text}
+        data = json.dumps({"type": "error", "error": error, **details})
         if self._started_as == EVENT_STREAM:
             return Ping.event("error", data=data).payload
         return data.encode() + b"\n"
@@ -116,3 +166,40 @@ class LateResponse:
             return body.decode(self._charset, "replace")
         except (LookupError, ValueError):  # an unknown charset, or a codec that is not one
             return body.decode("utf-8", "replace")
+
+
+def _own_error(text: str) -> dict[str, object] | None:
+    """Return the `error` object of a JSON body; `None` if it has none."""
+    error = _json_object(text).get("error")
+    return cast("dict[str, object]", error) if isinstance(error, dict) else None
+
+
+def _described(status: int, media_type: str | None, text: str) -> dict[str, object]:
+    """Return an `error` object for a response that has none of its own."""
+    if status >= 400:
+        given = _json_object(text)
+        texts = [given[key] for key in _MESSAGE_KEYS if isinstance(given.get(key), str)]
+        message = next(filter(None, texts), None) or _phrase(status)
+    else:
+        named = " ".join(filter(None, (str(status), media_type)))
+        message = f"the app sent an unexpected response: {named}"
+    by_default = "invalid_request_error" if 400 <= status < 500 else "api_error"
+    kind = dict(_ERROR_TYPES).get(status, by_default)
+    return {"message": message, "type": kind, "code": str(status)}
+
+
+def _json_object(text: str) -> dict[str, object]:
+    """Return a body's JSON object, empty if it is not one that all clients can parse."""
+    try:
+        value: object = json.loads(text)
+        json.dumps(value, allow_nan=False)
+    except (RecursionError, ValueError):  # nested too deeply; not JSON, or NaN and Infinity
+        return {}
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"

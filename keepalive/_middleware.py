@@ -15,7 +15,7 @@ from ._connection import RevocableConnection
 from ._early import EarlyStart
 from ._ending import Terminator
 from ._events import Observer, StopReason
-from ._headers import early_media_type
+from ._headers import NOTHING, EarlyBasis, early_basis
 from ._inflight import InFlight
 from ._policy import (
     MIDDLEWARE_ONLY,
@@ -25,7 +25,7 @@ from ._policy import (
     check_option_names,
 )
 from ._responder import Responder
-from ._routing import Plan, Route, RouteFunction, RouteMap, Routes
+from ._routing import Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
 from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send, do_nothing, log_errors
 
@@ -185,10 +185,9 @@ class KeepaliveMiddleware:
                 send,
             )
         if not route.is_plain:
-            media_type = early_media_type(scope, route.policy) if route.early_plans else None
-            plan = route.early_plans.get(media_type)
-            if plan is not None or route.has_limits:
-                return self._limited_pipeline(route, plan, scope, receive, send)
+            basis = early_basis(scope, route.policy) if route.early_plans else NOTHING
+            if basis is not NOTHING or route.has_limits:
+                return self._limited_pipeline(route, basis, scope, receive, send)
         responder = Responder(self._config, route, scope, receive, send)
         if responder.nesting is not None:  # those around it may need to know
             activity = AppActivity()
@@ -198,16 +197,16 @@ class KeepaliveMiddleware:
         return self.app, responder, responder.receive, responder.send
 
     def _limited_pipeline(
-        self, route: Route, plan: Plan | None, scope: Scope, receive: Receive, send: Send
+        self, route: Route, basis: EarlyBasis, scope: Scope, receive: Receive, send: Send
     ) -> tuple[ASGIApp, Responder, Receive, Send]:
         """Return the same for a request whose stream may be started early, or ended."""
         connection = RevocableConnection(receive, send, route.policy.send_timeout)
         responder = Responder(self._config, route, scope, connection.receive, connection.send)
         terminator = Terminator(responder, route.policy, connection)
-        if plan is None:
+        if basis is NOTHING:
             serve = partial(terminator.serve, self.app)
             return serve, responder, responder.receive, responder.send
-        early = EarlyStart(responder, terminator, plan)
+        early = EarlyStart(responder, terminator, basis)
         return partial(early.serve, self.app), responder, early.receive, early.send
 
     def shutdown(self) -> None:

@@ -116,14 +116,16 @@ class Policy:
             disconnected. Default `None`: no limit. It has no effect on servers whose sends
             never block.
         start_after: Seconds, from the request, that the app may take to start its response.
-            Then the middleware starts it, with status 200, `start_as` and a ping; the app's
-            own status and headers can no longer be sent. Default `None`: only the app starts
-            its response. HEAD and OPTIONS requests never qualify, nor do those with
-            `If-None-Match`, `If-Modified-Since`, `Range` or `Expect`.
-        start_as: The media type of a response started by the middleware:
-            `"text/event-stream"`, a type in `media_types`, or `"application/json"`, whose
-            ping is `Ping.space()`. Default `None`: `text/event-stream`, and only for requests
-            whose `Accept` names it. Needs `start_after`.
+            Then the middleware starts it, with status 200 and a ping; the app's own status and
+            headers can no longer be sent. It is started as `text/event-stream` if the request
+            accepts that and not `application/json`, or if it has a JSON body with `"stream":
+            true`; otherwise as `start_as`. Default `None`: only the app starts its response.
+            HEAD and OPTIONS requests never qualify, nor do those with `If-None-Match`,
+            `If-Modified-Since`, `Range` or `Expect`.
+        start_as: The media type of a response started by the middleware, for requests that do
+            not ask for an event stream: `"text/event-stream"`, a type in `media_types`, or
+            `"application/json"`, whose ping is `Ping.space()`. Default `None`: the response to
+            such a request is not started. Needs `start_after`.
 
     Raises:
         ValueError: A value is out of range; the message names field, rule and value.

@@ -7,10 +7,11 @@ import gc
 import json
 import logging
 import sys
+from http import HTTPStatus
 
 import anyio
 import pytest
-from endings import BYE, FAREWELL, X, leaves_at
+from endings import FAREWELL, X, leaves_at
 from harness import END, PING, SSE, START, World, body, http, play, run, start
 
 from keepalive import (
@@ -40,13 +41,30 @@ def wanting(*headers, **scope):
 
 def slow(backend, steps, **options):
     """Play an app that starts when its steps say so; after 20 s it is done in its place."""
-    options = {"scope": wanting(), "start_after": 20, "ping": Ping.event()} | options
+    asks = options.get("start_as") in (None, "text/event-stream")
+    scope = wanting() if asks else http(method="POST")
+    options = {"scope": scope, "start_after": 20, "ping": Ping.event()} | options
     return play(backend, steps, head=None, **options)
 
 
-def error_event(status, media_type, text):
-    data = json.dumps({"status": status, "media_type": media_type, "body": text})
-    return f"event: error\ndata: {data}\n\n".encode()
+TYPES = {400: "invalid_request_error", 404: "not_found_error", 504: "timeout_error"}
+
+
+def summary_of(status, media_type, text, message=None):
+    """Return the object that stands for an app's response."""
+    unexpected = f"the app sent an unexpected response: {status} {media_type or ''}".rstrip()
+    phrase = HTTPStatus(status).phrase if status >= 400 else unexpected
+    error = {
+        "message": message or phrase,
+        "type": TYPES.get(status, "api_error"),
+        "code": str(status),
+    }
+    details = {"status": status, "media_type": media_type, "body": text}
+    return {"type": "error", "error": error, **details}
+
+
+def error_event(*details):
+    return b"event: error\ndata: %s\n\n" % json.dumps(summary_of(*details)).encode()
 
 
 def test_a_response_is_started_in_the_apps_place_and_goes_on(backend):
@@ -165,6 +183,8 @@ def test_without_headers_none_are_added(backend):
         http(headers=[]),
         http(headers=[(b"accept", b"*/*")]),
         http(headers=[(b"accept", b"text/*, text/event-stream;q=0")]),
+        http(headers=[(b"accept", b"application/json, text/event-stream")]),
+        http(headers=[*ACCEPTS, (b"Accept", b"Application/JSON;q=0.1")]),
         wanting(method="HEAD"),
         wanting(method="OPTIONS"),
         wanting(method="CONNECT"),
@@ -192,6 +212,7 @@ def test_a_request_that_does_not_qualify_is_left_alone(backend, scope, limits):
         [(b"accept", b"text/html, Text/Event-Stream; q=0.5")],
         [(b"accept", b"*/*;q=0"), (b"Accept", b" text/event-stream ;v=1")],
         ((b"accept", b"text/event-stream;q=0.01"),),
+        [(b"accept", b"text/event-stream, application/json;q=0, */*")],
     ],
 )
 def test_a_request_that_accepts_events_qualifies(backend, headers):
@@ -467,7 +488,7 @@ def test_another_status_is_reported_in_an_event_and_ends_the_stream(backend, lim
         (20, PING),
         (35, PING),
         (50, PING),
-        (62, error_event(503, "application/json", '{"detail": "no"}')),
+        (62, error_event(503, "application/json", '{"detail": "no"}', "no")),
         (62, END),
     ]
     assert world.ended.reason == StopReason.COMPLETED
@@ -832,27 +853,35 @@ def test_json_that_comes_in_time_is_as_without(backend):
 def test_json_without_a_body_is_reported_in_json(backend, head):
     steps = [(30, {**head, "status": 204}), (31, END)]
     world = slow(backend, steps, start_as="application/json")
-    summary = {"status": 204, "media_type": "application/json" if head["headers"] else None}
-    assert json.loads(world.body) == {**summary, "body": ""}
+    media_type = "application/json" if head["headers"] else None
+    assert json.loads(world.body) == summary_of(204, media_type, "")
     steps = [(30, start(JSON)), (31, b"42"), (32, END)]
     world = slow(backend, steps, start_as="application/json")
     assert world.body == b" 42"
 
 
-def test_a_last_body_from_a_task_that_outlives_the_call_is_the_servers_affair(backend):
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_last_body_from_a_task_that_outlives_the_call(backend, leaves):
+    """It comes after the summary; or, if the client has left, it is the server's affair."""
+
     async def main():
         async def app(scope, receive, send):
-            await anyio.sleep(30)
+            await receive()
+            with anyio.move_on_after(30):
+                await receive()
+            await anyio.sleep(30 - world.now())
             await send(start(JSON))
             left.append(send)
 
         left, world = [], World()
+        world.leave_at = 25 if leaves else 100
         policy = {"start_after": 20, "start_as": "application/json"}
         await KeepaliveMiddleware(app, **policy)(http(), world.receive, world.send)
         await left[0](body(more=False))
         return world.body
 
-    assert run(backend, main) == b" "
+    summary = json.dumps(summary_of(200, "application/json", "")).encode() + b"\n"
+    assert run(backend, main) == (b" " if leaves else b" " + summary)
 
 
 @pytest.mark.parametrize("head", [start(JSON, 503), start([], 500)])
@@ -866,14 +895,14 @@ def test_a_late_failure_passes_its_own_json_on(backend, head):
 def test_an_error_of_a_json_app_is_reported_in_json(backend):
     steps = [(30, raising(OnPurposeError()))]
     world = slow(backend, steps, start_as="application/json", raises=OnPurposeError)
-    assert json.loads(world.body) == {"status": 500, "media_type": None, "body": ""}
+    assert json.loads(world.body) == summary_of(500, None, "")
 
 
 def test_in_another_format_a_failure_is_reported_in_a_line(backend):
     ndjson = "application/x-ndjson"
     options = {"media_types": {ndjson: Ping.space()}, "start_as": "Application/X-NDJSON"}
     world = slow(backend, [(30, start(JSON, 503)), (31, b"{}"), (31, END)], **options)
-    summary = {"status": 503, "media_type": "application/json", "body": "{}"}
+    summary = summary_of(503, "application/json", "{}")
     assert world.body == b" " + json.dumps(summary).encode() + b"\n"
     head = start([(b"content-type", ndjson.encode())])
     world = slow(backend, [(30, head), (31, b"{}\n"), (31, END)], **options)
@@ -986,7 +1015,8 @@ def test_a_shutdown_with_a_drain_ends_a_stream_whose_app_has_not_started(backend
         farewell=FAREWELL,
         prepare=log.prepare,
     )
-    assert world.timeline == [(20, START), (20, PING), (35, BYE), (35, END)]
+    summary = error_event(504, None, "")
+    assert world.timeline == [(20, START), (20, PING), (35, summary), (35, END)]
     assert log == [(35.5, "the stream has been ended: aborted")]
 
 
@@ -1000,7 +1030,8 @@ def test_an_error_after_the_end_is_not_reported(backend, log):
         drain=5,
         raises=OnPurposeError,
     )
-    assert world.timeline == [(20, START), (20, PING), (35, END)]
+    summary = error_event(504, None, "")
+    assert world.timeline == [(20, START), (20, PING), (35, summary), (35, END)]
 
 
 def test_a_call_that_is_cancelled_is_not_answered(backend):

@@ -96,15 +96,45 @@ class Late:
     @invariant()
     def the_start_is_in_time(self):
         """Where nothing stands in the way: an upload, or what has stopped the stream."""
+        assert self.opened or self.is_excused() or self.time <= START_AFTER
+
+    def is_excused(self):
         uploading = self.given and self.given[-1]["more_body"]
-        excused = (
-            not self.sends_pings
-            or self.app_has_started
-            or self.over
-            or self.asked_by
-            or uploading
-        )
-        assert self.opened or excused or self.time <= START_AFTER
+        stopped = self.over or self.asked_by
+        return not self.sends_pings or self.app_has_started or stopped or uploading
+
+    @invariant()
+    def a_limit_before_the_answer_is_reported(self):
+        kinds = [kind for _, kind, _ in self.wire]
+        if self.started_early and not self.app_has_started:
+            assert "farewell" not in kinds
+            if self.last_taken and not self.ended_by_app and kinds and kinds[-1] == "summary":
+                assert b'"status": 504' in self.wire[-1][2]
+
+
+class AskedInBody(Late):
+    """A client that asks for events in its request's body, which the app may read."""
+
+    scope = http(method="POST", headers=[])
+    body = b'{"stream": true}'
+
+    async def begin(self):
+        size = -(-len(self.body) // len(self.requests))
+        for number, message in enumerate(self.requests):
+            message["body"] = self.body[number * size : (number + 1) * size]
+        await super().begin()
+
+    @property
+    def has_read_all(self):
+        requests = [each for each in self.received if each["type"] == "http.request"]
+        return b"".join(each["body"] for each in requests) == self.body
+
+    def begin_response(self):
+        super().begin_response()
+        self.expect(self.has_read_all or not self.started_early, "started by an unread body")
+
+    def is_excused(self):
+        return super().is_excused() or not self.has_read_all
 
 
 class EarlyMachine(Late, Machine):
@@ -112,6 +142,14 @@ class EarlyMachine(Late, Machine):
 
 
 class EarlyTrioMachine(Late, TrioMachine):
+    """On trio."""
+
+
+class AskedInBodyMachine(AskedInBody, Machine):
+    """On asyncio."""
+
+
+class AskedInBodyTrioMachine(AskedInBody, TrioMachine):
     """On trio."""
 
 
@@ -132,3 +170,15 @@ def test_on_asyncio():
 @patch("random.uniform", lambda _, most: most)
 def test_on_trio():
     run(EarlyTrioMachine, 80, 25)
+
+
+@pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
+def test_asked_in_the_body_on_asyncio():
+    run(AskedInBodyMachine, 100, 30)
+
+
+@pytest.mark.timeout(300)
+@patch("random.uniform", lambda _, most: most)
+def test_asked_in_the_body_on_trio():
+    run(AskedInBodyTrioMachine, 40, 25)

@@ -28,6 +28,8 @@ def started_early(server: Serving) -> str:
     head, _, data = rest.partition(b"\ndata: ")
     assert head == b"event: error"
     assert json.loads(data) == {
+        "type": "error",
+        "error": {"message": "no", "type": "api_error", "code": "503"},
         "status": 503,
         "media_type": "application/json",
         "body": REFUSAL.decode(),

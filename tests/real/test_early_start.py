@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
+from functools import partial
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from real import browser as chromium
 from real import parts
 from real.books import BOOKS
 from real.clients import complaints
-from real.early_app import PINGS, REFUSAL, REPORT, WORDS, OnPurposeError
+from real.early_app import OVERLOADED, PINGS, REFUSAL, REPORT, WORDS, OnPurposeError
 from real.processes import running
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
@@ -22,8 +24,20 @@ COLUMNS = {
     "refused": "a late 503",
     "raises": "an app that raises late",
 }
-REPORTED = {"status": 503, "media_type": "application/json", "body": json.dumps(REFUSAL)}
-FAILED = {"status": 500, "media_type": None, "body": ""}
+REPORTED = {
+    "type": "error",
+    "error": {"message": REFUSAL["detail"], "type": "api_error", "code": "503"},
+    "status": 503,
+    "media_type": "application/json",
+    "body": json.dumps(REFUSAL),
+}
+FAILED = {
+    "type": "error",
+    "error": {"message": "Internal Server Error", "type": "api_error", "code": "500"},
+    "status": 500,
+    "media_type": None,
+    "body": "",
+}
 AS_EVENTS = {"refused": REPORTED, "raises": FAILED}
 AS_JSON = {"answers": REPORT, "refused": REFUSAL, "raises": FAILED}
 
@@ -107,51 +121,120 @@ def test_who_reads_json_whole_reads_it_behind_spaces(server, client, what):
     hold(client, what, words.get(what, "JSON that tells it, with 200"), *used)
 
 
-OPENAI = "openai, `stream=True`"
+# SDKs, on a path that serves both kinds of responses: one configuration
+
+HELLO = [{"role": "user", "content": "Is all well?"}]
 
 
-def completion(server, path):
-    """Return what OpenAI's SDK gives to the user's code."""
+def by_openai(base, case, *, stream):
     import openai
 
-    address = httpx.URL(server.url(path))
+    with openai.OpenAI(api_key="none", base_url=base, max_retries=0) as client:
+        try:
+            made = client.chat.completions.create(model=case, messages=HELLO, stream=stream)
+            return [item.to_dict() for item in (made if stream else [made])]
+        except openai.APIError as error:
+            kind = type(error).__name__
+            return [{"raised": kind, "message": error.message, "type": error.type}]
 
-    class Transport(httpx.HTTPTransport):
-        def handle_request(self, request):
-            request.url = address
-            return super().handle_request(request)
 
-    client = openai.OpenAI(
-        api_key="none", max_retries=0, http_client=httpx.Client(transport=Transport())
+def by_anthropic(base, case, *, stream):
+    import anthropic
+
+    with anthropic.Anthropic(api_key="none", base_url=base, max_retries=0) as client:
+        try:
+            made = client.messages.create(
+                model=case, messages=HELLO, stream=stream, max_tokens=9
+            )
+            return [item.to_dict() for item in (made if stream else [made])]
+        except anthropic.APIError as error:
+            kind = type(error).__name__
+            return [{"raised": kind, "message": error.api_message, "type": error.type}]
+
+
+def by_node(base, case, *, stream, sdk):
+    reader = f"{sdk}-{'stream' if stream else 'whole'}"
+    done = subprocess.run(
+        [parts.NODE, "reading.mjs", "early"],
+        input=json.dumps([[reader, f"{base}#{case}"]]).encode(),
+        cwd=parts.NPM,
+        capture_output=True,
+        check=True,
+        timeout=60,
     )
-    with client:
-        messages = [{"role": "user", "content": "Is all well?"}]
-        chunks = client.chat.completions.create(model="m", messages=messages, stream=True)
-        return list(chunks)
+    (reading,) = json.loads(done.stdout)
+    assert (reading["error"], reading["logged"]) == (None, [])
+    return reading["got"]
 
 
-def words_of(chunks):
-    return tuple(chunk.choices[0].delta.content for chunk in chunks)
+SDKS = {
+    "openai": (by_openai, "v1", "openai"),
+    "anthropic": (by_anthropic, "", "anthropic"),
+    "openai (JavaScript)": (partial(by_node, sdk="openai"), "v1", "npm:openai"),
+    "@anthropic-ai/sdk": (partial(by_node, sdk="anthropic"), "", "npm:@anthropic-ai/sdk"),
+}
+KINDS = {"streaming": True, "not streaming": False}
+EXCEPTIONS = {"openai": "APIError", "anthropic": "APIStatusError"}
+"""What they raise for an error within a stream; in JavaScript all of them raise `APIError`."""
 
 
-def test_openais_sdk_gets_a_late_answer(server):
-    parts.need("openai")
-    assert words_of(completion(server, "/plain/completions")) == WORDS
-    assert words_of(completion(server, "/events/completions")) == WORDS
-    hold(OPENAI, "answers", "whole", "openai")
+def read_by(sdk, kind, server, case, *, variant="both"):
+    read, path, part = SDKS[sdk]
+    parts.need(part)
+    return read(server.url(f"/{variant}/{path}").rstrip("/"), case, stream=KINDS[kind])
 
 
-@pytest.mark.parametrize("what", AS_EVENTS)
-def test_openais_sdk_hands_a_late_failure_out_as_a_chunk(server, what):
-    parts.need("openai")
-    import openai
+def words_of(got):
+    """Return the words of an answer, in whatever form it has come."""
+    text = json.dumps(got)
+    return "".join(re.findall(r'"(?:content|text)": "([^"]*)"', text))
 
-    (chunk,) = completion(server, f"/events/{what}")
-    assert chunk.choices is None
-    assert {name: chunk.model_extra[name] for name in REPORTED} == AS_EVENTS[what]
-    with pytest.raises(openai.InternalServerError):
-        completion(server, f"/plain/{what}")
-    hold(OPENAI, what, "a chunk with no `choices`", "openai")
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sdk", SDKS)
+def test_sdks_get_a_late_answer_of_either_kind_on_one_path(server, sdk, kind):
+    plain = read_by(sdk, kind, server, "in time", variant="bare")
+    assert words_of(plain) == "".join(WORDS)
+    assert (len(plain) > 1) == KINDS[kind]
+    assert read_by(sdk, kind, server, "in time") == plain
+    assert read_by(sdk, kind, server, "answers") == plain
+    hold(f"{sdk}, {kind}", "answers", "whole", SDKS[sdk][2])
+
+
+FAILURES = {
+    "refused": (REFUSAL["detail"], "api_error"),
+    "overloaded": (OVERLOADED["error"]["message"], "overloaded_error"),
+    "raises": ("Internal Server Error", "api_error"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize("sdk", SDKS)
+def test_sdks_raise_a_late_failure_of_a_stream(server, sdk, case):
+    (got,) = read_by(sdk, "streaming", server, case)
+    message, kind = FAILURES[case]
+    raised = EXCEPTIONS.get(sdk, "APIError")
+    assert (got["raised"], got["type"]) == (raised, kind)
+    if sdk == "@anthropic-ai/sdk":  # its message is the whole object, for its own API's too
+        assert json.loads(got["message"])["error"]["message"] == message
+    else:
+        assert got["message"] == message
+    if case in COLUMNS:
+        hold(f"{sdk}, streaming", case, f"raises `{raised}`: {message}", SDKS[sdk][2])
+
+
+@pytest.mark.parametrize("case", ["refused", "raises"])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_sdks_get_a_late_failure_in_json_if_they_do_not_stream(server, sdk, case):
+    (got,) = read_by(sdk, "not streaming", server, case)
+    assert got == AS_JSON[case]
+    words = {"refused": "the app's JSON, with 200"}
+    hold(
+        f"{sdk}, not streaming",
+        case,
+        words.get(case, "JSON that tells it, with 200"),
+        SDKS[sdk][2],
+    )
 
 
 EVENT_SOURCE = "Chromium: `EventSource`"
@@ -219,5 +302,5 @@ def test_a_browser_gives_up_at_an_early_failure(browser, server):
 
 
 def test_the_table_has_all_its_cells_and_no_other():
-    rows = [*READERS, OPENAI, EVENT_SOURCE]
+    rows = [*READERS, *(f"{sdk}, {kind}" for sdk in SDKS for kind in KINDS), EVENT_SOURCE]
     assert BOOK.cells(TABLE) == {(row, column) for row in rows for column in COLUMNS.values()}

@@ -21,7 +21,9 @@ LAYERS = {
         "_inflight _config"
     ),
     "loop": "_scheduler _timerqueue _eventloop _abort",
-    "values": "_routing _policy _timing _defaultping _ping _boundary _headers _events _types",
+    "values": (
+        "_routing _policy _timing _defaultping _ping _boundary _headers _body _events _types"
+    ),
 }
 THIRD_PARTY = {"anyio", "typing_extensions"}
 THIRD_PARTY_FOR_TYPES = {*THIRD_PARTY, "trio"}
