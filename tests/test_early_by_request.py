@@ -3,18 +3,23 @@
 One configuration serves requests for both kinds of responses: timelines.
 """
 
+import functools
 import gc
 import json
 import weakref
 
 import anyio
+import harness
 import pytest
 from endings import FAREWELL, X
-from harness import END, PING, START, World, body, http, play, run, start
+from harness import END, PING, START, World, body, http, run, start
 from test_early import ACCEPTS, JSON, SSE_START, error_event, summary_of
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason
 from keepalive._body import MAX_EXAMINED_BODY, RequestBody
+
+play = functools.partial(harness.play, ping=Ping.event())
+"""Play an app; its pings are events, whatever the request."""
 
 AS_JSON = {"start_as": "application/json"}
 AS_EVENTS = {"start_as": "text/event-stream"}

@@ -268,6 +268,7 @@ class Machine(RuleBasedStateMachine):
         self.data_sent_at = self.app_sent_at = math.inf
         self.app_sends_under_way = 0
         self.asked_to_stop_at, self.asked_by = None, []
+        self.may_stop_at = math.inf
         self.sends = {}  # under way in the server: message -> since when
         self.opened_on = 0
         self.opened_at = math.inf
@@ -415,6 +416,7 @@ class Machine(RuleBasedStateMachine):
         self.handed += message.get("body", b"")
         self.last_called |= not message.get("more_body", True)
         self.last_send, was_ended = self.now(), self.has_been_ended
+        was_over = self.last_taken or self.notified or math.isfinite(self.given_up_at)
         self.app_sends_under_way += 1
         try:
             await self.app_send(message)
@@ -424,7 +426,7 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.app_sends_under_way -= 1
             self.app_sent_at = self.now()
-            if message.get("body") and not (was_ended or math.isfinite(self.given_up_at)):
+            if message.get("body") and not was_over:
                 self.data_sent_at = self.now()
         discarded = was_ended and not self.is_listening
         self.expect(not discarded, "discarded for an app that does not listen")
@@ -509,7 +511,8 @@ class Machine(RuleBasedStateMachine):
     @property
     def possible_drains(self):
         """When a drain may be over, where the model does not know whether there is one."""
-        return self.drains
+        after_a_stop = [] if self.drain is None else [self.may_stop_at + self.drain]
+        return [*self.drains, *after_a_stop]
 
     @property
     def silences(self):
@@ -742,6 +745,8 @@ class Machine(RuleBasedStateMachine):
         # A stream that has stopped no longer listens to a signal of its own.
         ignored = own and self.reason is not None
         self.note(reason)
+        if ignored:  # unless the stream has not ended, as after a failed ping
+            self.may_stop_at = min(self.may_stop_at, self.now())
         if self.asked_to_stop_at is None and not ignored:
             self.asked_to_stop_at = self.now()
         self.asked_by.append(reason)

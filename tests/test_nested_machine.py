@@ -117,7 +117,7 @@ class Nested:
 
     @property
     def possible_drains(self):
-        return [*self.drains, *self.drains_since("may_stop_at")]
+        return [*super().possible_drains, *self.drains_since("may_stop_at")]
 
     def drains_since(self, name):
         drains = [(getattr(each, name), each.option("drain")) for each in self.others]
