@@ -981,7 +981,7 @@ class Machine(RuleBasedStateMachine):
         await settle()
 
     async def check_end(self):
-        assert self.raised is self.own_error
+        assert self.raised is self.own_error, (self.raised, self.own_error)
         self.nothing_was_violated()
         self.the_app_is_cancelled_only_where_it_must_be()
         assert tasks_left() - self.extra_tasks() == 0

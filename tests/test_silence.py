@@ -5,7 +5,7 @@ import itertools
 import anyio
 import pytest
 from endings import BYE, FAREWELL, X, aborted, leaves_at
-from harness import END, PING, START, body, play, start
+from harness import END, PING, START, body, http, play, start
 
 from keepalive import KeepaliveMiddleware, Policy, StopReason
 from keepalive._ending import BOUNDARY_TIMEOUT
@@ -214,3 +214,35 @@ def test_a_route_may_switch_it_off_or_on(backend, log):
     ):
         world = play(backend, [(100, END)], prepare=log.prepare, **options)
         assert world.timeline[-1] == end
+
+
+# Early starts
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_it_counts_from_the_middlewares_start_and_reports_a_504(backend, log, read):
+    scope = http(headers=[(b"accept", b"text/event-stream")])
+    options = {
+        "start_after": 5,
+        "max_silence": 20,
+        "interval": 8,
+        "scope": scope,
+        "head": None,
+    }
+    steps = [(0, log.listen)] if read else [(0, log.stay)]
+    world = play(backend, steps, prepare=log.prepare, **options)
+    assert world.timeline[:-2] == [(5, START), *pings(5, 13, 21)]
+    (when, error), end = world.timeline[-2:]
+    assert (when, end) == (25, (25, END))
+    assert error.startswith(b"event: error\ndata: ")
+    assert b'"status": 504' in error
+    assert world.ended.reason is StopReason.SILENT
+    assert log == [(25, "http.disconnect") if read else (26, "cancelled")]
+
+
+def test_a_late_answer_resets_it(backend, log):
+    scope = http(headers=[(b"accept", b"text/event-stream")])
+    options = {"start_after": 5, "scope": scope, "head": None} | LIMIT
+    steps = [(24, start()), (24, X), (24, log.listen)]
+    world = play(backend, steps, prepare=log.prepare, **options)
+    assert world.timeline[-2:] == [(44, BYE), (44, END)]
