@@ -1,6 +1,8 @@
 """The ping of a policy that has none is chosen by the request, and the farewell with it."""
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 from endings import X
@@ -68,6 +70,65 @@ RULES = [
 @pytest.mark.parametrize(("scope", "ping"), RULES)
 def test_the_request_chooses_the_ping(scope, ping):
     assert choose_ping(scope, SSE).value.payload == ping
+
+
+# Requests of real clients, recorded by `python tests/real/record_requests.py`
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_requests.json").read_text())
+FETCHES = (
+    "fetch",
+    "undici, ",
+    "joinStream",
+    "eventsource-parser",
+    "graphql: ",
+    "mcp: streamable HTTP",
+    "mcp: JavaScript, streamable HTTP",
+)
+"""Parts of the names of clients whose GETs are not an `EventSource`'s, a script's or curl's."""
+
+
+def expected_ping(record):
+    """Return the ping that suits a client, by what the client is and not by its headers."""
+    client = record["client"]
+    if client.startswith("anthropic: "):
+        return ANTHROPIC
+    if client.startswith("google: "):
+        return BLANK_LINE
+    is_fetch = any(part in client for part in FETCHES)
+    return COMMENT if record["method"] != "GET" or is_fetch else PING
+
+
+@pytest.mark.parametrize("record", RECORDED, ids=lambda it: f"{it['client']} {it['method']}")
+def test_recorded_requests_choose_the_ping_of_their_client(record):
+    headers = [(name.encode(), value.encode()) for name, value in record["headers"]]
+    path = record["path"].partition("?")[0]
+    scope = http(path, method=record["method"], headers=headers)
+    assert choose_ping(scope, SSE).value.payload == expected_ping(record)
+
+
+def test_the_recording_has_clients_of_every_rule():
+    pings = [expected_ping(record) for record in RECORDED]
+    assert {*pings} == {ANTHROPIC, BLANK_LINE, PING, COMMENT}
+    headers = {name for record in RECORDED for name, _ in record["headers"]}
+    assert headers >= {"sec-fetch-mode", "accept-language", "x-graphql-event-stream-token"}
+    names = " ".join(record["client"] for record in RECORDED)
+    for client in (
+        "Chromium",
+        "Firefox",
+        "WebKit",
+        "openai",
+        "LangChain",
+        "LiteLLM",
+        "Mistral",
+        "langgraph",
+        "mcp",
+        "Vercel",
+        "graphql",
+        "gradio",
+        "curl",
+        "TestClient",
+    ):
+        assert client in names  # fmt: skip
 
 
 def test_names_and_values_are_compared_in_any_case():
