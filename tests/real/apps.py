@@ -24,7 +24,6 @@ from keepalive import (
     KeepaliveStream,
     Ping,
     PingSent,
-    Policy,
     StreamEnded,
     StreamStarted,
     get_stream,
@@ -228,18 +227,19 @@ VARIANTS: dict[str, ASGIApp] = {
     "kept": KeepaliveMiddleware(
         router,
         interval=INTERVAL,
+        ping=Ping.event(),  # for POST requests, too
         observer=note,
         routes={
-            "/records/{token}": Policy(
-                interval=INTERVAL, media_types={NDJSON.decode(): Ping.space()}
-            ),
-            "/echo/{token}": Policy(
-                interval=INTERVAL, media_types={NDJSON.decode(): Ping.blank_line()}
-            ),
+            "/records/{token}": {"media_types": {NDJSON.decode(): Ping.space()}},
+            "/echo/{token}": {"media_types": {NDJSON.decode(): Ping.blank_line()}},
         },
     ),
     "owned": KeepaliveMiddleware(
-        router, interval=INTERVAL, observer=note, on_shutdown=on_sigusr1
+        router,
+        interval=INTERVAL,
+        ping=Ping.event(),
+        observer=note,
+        on_shutdown=on_sigusr1,
     ),
 }
 

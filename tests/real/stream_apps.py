@@ -22,7 +22,6 @@ from keepalive import (
     KeepaliveStream,
     Ping,
     PingSent,
-    Policy,
     StreamEnded,
     StreamStarted,
     get_stream,
@@ -263,8 +262,9 @@ def observe(event: StreamStarted | PingSent | StreamEnded) -> None:
 
 def kept(interval: float = INTERVAL, **options: object) -> KeepaliveMiddleware:
     """Return the apps, kept alive."""
-    spaces = Policy(interval=interval, media_types={NDJSON: Ping.space()}, **options)
-    lines = Policy(interval=interval, media_types={NDJSON: Ping.blank_line()}, **options)
+    options = {"ping": Ping.event(), **options}  # for POST requests, too
+    spaces = {"media_types": {NDJSON: Ping.space()}}
+    lines = {"media_types": {NDJSON: Ping.blank_line()}}
     return KeepaliveMiddleware(
         plain,
         interval=interval,

@@ -62,6 +62,7 @@ class Warnings(logging.Handler):
 
 OPTIONS: Final[dict[str, Any]] = {
     "interval": INTERVAL,
+    "ping": Ping.event(),  # whatever the client: MCP's would be sent comments
     "observer": observer,
     "media_types": {NDJSON: Ping.space(), JSON_LINES: Ping.space()},
 }
