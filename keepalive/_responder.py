@@ -283,12 +283,11 @@ class Responder(Request):
             reason: Why the pings stop, if they have not.
             error: What the app has raised.
         """
-        outer = None if self.nesting is None else self.nesting.outer
         if self.scope.get(SCOPE_KEY) is self:
-            if outer is None:
+            if self.nesting is None or self.nesting.outer is None:
                 del self.scope[SCOPE_KEY]
             else:
-                self.scope[SCOPE_KEY] = outer.responder
+                self.scope[SCOPE_KEY] = self.nesting.outer.responder
         self.state = CLOSED
         if self.hooks is not None:
             self.hooks.closed()

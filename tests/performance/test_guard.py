@@ -145,7 +145,8 @@ def test_a_response_that_is_no_stream():
     one = for_a_plain_response(KeepaliveMiddleware)
     assert one["calls"] <= 9
     # 10 more than before: a call takes only its own entry out of a scope that others share.
-    assert one["instructions"] <= 340
+    # Five of them ask whether there are other middlewares, when a request begins and ends.
+    assert one["instructions"] <= 345
 
 
 @of_counted_interpreters
