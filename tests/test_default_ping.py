@@ -84,7 +84,7 @@ FETCHES = (
     "mcp: streamable HTTP",
     "mcp: JavaScript, streamable HTTP",
 )
-"""Parts of the names of clients whose GETs are not an `EventSource`'s, a script's or curl's."""
+"""Parts of the names of clients whose GETs are neither an `EventSource`'s nor a script's."""
 
 
 def expected_ping(record):
