@@ -81,13 +81,13 @@ class Silence:
         return self._sends > 0
 
     def ends_at(self, limit: float) -> float:
-        """Return when the silence will have lasted that long, if nothing more is sent."""
+        """Return when the silence reaches `limit` seconds, if nothing more is sent."""
         return self._since + limit
 
     async def send(self, send: Send, message: Message, *, is_ping: bool = False) -> None:
         """Send a message of the app, or a ping of a middleware within this one.
 
-        The app may be waiting for that ping, so it is a pause as well.
+        The app's next send may have to wait for that ping, so it is a pause as well.
         """
         is_data = has_data(message) and not is_ping
         if not self._sends:

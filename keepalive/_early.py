@@ -22,7 +22,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -41,6 +41,7 @@ from ._headers import (
     hide_sendfile_extensions,
     is_informational,
     request_body_size,
+    with_reusable_headers,
 )
 from ._inflight import APP_EXIT_TIMEOUT
 from ._late import LateResponse
@@ -117,6 +118,8 @@ class EarlyStart:
     """That of the response, once the middleware starts it."""
     _late: LateResponse = field(init=False)
     """The app's response, after that."""
+    _late_start: Message = field(default_factory=dict[str, Any])
+    """Its start."""
     _cancel_start: Cancel = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,9 +172,9 @@ class EarlyStart:
             self._cancel_start = cancel
 
     def _choose_plan(self) -> Plan | None:
-        """Return the plan for as what the response is to be started; `None`: it is not.
+        """Return the plan with which to start the response; `None` if it is not to be started.
 
-        If the app has not read the body by now, this is repeated when it has.
+        Called again when the app has read the body, if it had not yet.
         """
         route = self._responder.route
         asks_for_stream = self._basis is BY_ACCEPT or self._body.asks_for_stream(
@@ -298,6 +301,7 @@ class EarlyStart:
         if is_informational(message):
             return
         late, config, pattern = self._late, self._responder.config, self._plan.pattern
+        self._late_start = message = with_reusable_headers(message)
         late.begin(message)
         if late.compatible:
             self._continue(EMPTY if late.needs_body else FORWARDING)
@@ -335,7 +339,7 @@ class EarlyStart:
             # From now on a space would spoil a field's name. The plan is changed first, as a
             # ping that is due may be sent as soon as the newline has been.
             plan = self._responder.route.early_plans[EVENT_STREAM]
-            live.plan = plan.for_request(self._responder.scope, {})
+            live.plan = plan.for_request(self._responder.scope, self._late_start)
             await self._responder.send({"type": BODY, "body": b"\n", "more_body": True})
             live.restart()
 

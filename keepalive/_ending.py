@@ -136,6 +136,8 @@ class Terminator:
     """On the middleware's stop signal, once the pings have stopped for another reason."""
     _cancel_timer: Cancel = do_nothing
     _cancel_silence: Cancel = do_nothing
+    _watched: float = inf
+    """When the silence that is watched will be too long."""
     _cancel_end: Cancel = do_nothing
 
     def __post_init__(self) -> None:
@@ -214,8 +216,7 @@ class Terminator:
 
     async def _pass_ping(self, message: Message) -> None:
         """Send a ping of an inner middleware. One that is discarded must not be counted."""
-        if self.state is not REVOKED:
-            await self._live.pass_ping(message)
+        await self._live.pass_ping(message)
         if self.state is REVOKED:
             await _raise_disconnected(self._responder.reason)
 
@@ -273,6 +274,7 @@ class Terminator:
     def _ended(self) -> None:
         if self.state not in (OPEN, ENDING):
             return
+        self._unwatch_silence()  # after a disconnect it is the app's own affair
         is_complete = self._live.is_complete
         if self.state is ENDING and not is_complete:
             self.revoke()  # the client has disconnected while the stream was being ended
@@ -349,10 +351,11 @@ class Terminator:
 
     def _cancel_timers(self) -> None:
         self._deadline = inf
-        for cancel in (self._cancel_timer, self._cancel_end, self._cancel_silence):
+        self._unwatch_silence()
+        for cancel in (self._cancel_timer, self._cancel_end):
             with suppress(RuntimeError):  # the event loop may have been closed
                 cancel()
-        self._cancel_timer = self._cancel_end = self._cancel_silence = do_nothing
+        self._cancel_timer = self._cancel_end = do_nothing
         if self.state is ENDING:
             self.state = OPEN
 
@@ -361,7 +364,7 @@ class Terminator:
     def _watch_silence(self, silence: Silence) -> None:
         """Set the timer to when the silence will be too long, if nothing more is sent."""
         silence.on_resumed = do_nothing
-        when = silence.ends_at(cast("float", self._policy.max_silence))
+        self._watched = when = silence.ends_at(cast("float", self._policy.max_silence))
         loop = self._live.scheduler.loop
         check = partial(self._check_silence, silence, when)
         # Two turns later, so that what the app sends at that very time goes first.
@@ -370,23 +373,31 @@ class Terminator:
         )
 
     def _check_silence(self, silence: Silence, watched: float) -> None:
-        if self.state is not OPEN or self._cancel_silence is do_nothing:
+        if self.state is not OPEN or self._watched != watched:
             return
         if silence.is_paused:
             silence.on_resumed = partial(self._watch_silence, silence)
         elif silence.ends_at(cast("float", self._policy.max_silence)) > watched:
             self._watch_silence(silence)
         else:
-            self._cancel_timer()
             self._deadline = min(self._deadline, self._live.scheduler.time())
             self._on_deadline(StopReason.SILENT)
+
+    def _unwatch_silence(self) -> None:
+        """Leave the silence alone from now on, and the sends that are under way."""
+        self._watched = inf
+        with suppress(RuntimeError):  # the event loop may have been closed
+            self._cancel_silence()
+        self._cancel_silence = do_nothing
+        if self._silence is not None:
+            self._silence.on_resumed = do_nothing
 
     # The end
 
     def _on_deadline(self, reason: StopReason = StopReason.MAX_LIFETIME) -> None:
+        self._unwatch_silence()
         self._cancel_timer()
-        self._cancel_silence()
-        self._cancel_timer = self._cancel_silence = do_nothing
+        self._cancel_timer = do_nothing
         live = self._live
         # If it is a drain that is over, the stream has stopped, and the first reason wins.
         live.context.run(live.stop, reason)

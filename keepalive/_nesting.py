@@ -11,9 +11,11 @@ What travels inwards
     aborted. An end by an outer middleware is a disconnect for those within.
 
 What travels outwards
-    Who sends the pings. That a message is a ping, since to an outer middleware it looks like
-    one of the app's. That an end is under way, so that there is only one farewell. Whether the
-    app listens, which only the innermost middleware can tell from what another reads ahead.
+    - Who sends the pings.
+    - Which messages are pings: to an outer middleware they look like the app's.
+    - Whether an end is under way, so that there is only one farewell.
+    - Whether the app listens: an outer middleware can't tell its calls from those by which an
+      inner one reads ahead.
 """
 
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ class Nesting(Generic[R]):
     __slots__ = (
         "_activity",
         "_inner_ping",
+        "claims",
         "inners",
         "is_finishing",
         "outer",
@@ -54,6 +57,8 @@ class Nesting(Generic[R]):
 
     pinger: Pinger
     """Who sends the pings."""
+    claims: bool
+    """Whether its middleware sends the pings, or excludes the path, so that none does."""
     is_finishing: bool
     """Whether its middleware is sending the farewell and the last body."""
 
@@ -62,7 +67,7 @@ class Nesting(Generic[R]):
         self.outer = outer
         self.inners: list[Nesting[R]] = []
         self.pinger = THIS
-        self.is_finishing = False
+        self.claims = self.is_finishing = False
         self._inner_ping = b""  # that is on its way, and has not come here
         self._activity: AppActivity | None = None
         if outer is not None:
@@ -91,20 +96,25 @@ class Nesting(Generic[R]):
     # Pings
 
     def claim(self) -> None:
-        """Make this the one that sends the pings."""
-        self.leave_pings_to_inner()
+        """Make this the one that sends the pings, or the reason why none does."""
+        self.claims = True
+        for outer in self.outward:
+            outer.pinger = INNER
         for inner in self.inward:
             inner.pinger = OUTER
 
-    def leave_pings_to_inner(self) -> None:
-        """Make those around it send no pings."""
-        for outer in self.outward:
-            outer.pinger = INNER
-
     def release(self) -> None:
         """Undo `claim`: the server has rejected the response start."""
-        for nesting in (*self.outward, *self.inward):
-            nesting.pinger = THIS
+        self.claims = False
+        for inner in self.inward:
+            inner.pinger = THIS
+        for outer in self.outward:
+            outer.reclaim()
+
+    def reclaim(self) -> None:
+        """Make this the one that sends the pings, unless one within it claims that."""
+        if self.pinger is INNER and not any(inner.claims for inner in self.inward):
+            self.pinger = THIS
 
     def announce_ping(self, payload: bytes) -> None:
         """Announce to those around it that the next message with this body is a ping."""
@@ -126,11 +136,14 @@ class Nesting(Generic[R]):
         return any(inner.is_finishing for inner in self.inward)
 
     def observe(self, activity: AppActivity) -> None:
-        """Set what the calls of the app of this middleware are observed by."""
+        """Set the observer of the calls that this middleware's app makes."""
         self._activity = activity
 
     @property
     def innermost_activity(self) -> AppActivity | None:
-        """What observes the app itself; `None` if no middleware within it does."""
+        """What observes the app itself; `None` if no middleware within it does.
+
+        Of several calls within it at the same time, that of the last one.
+        """
         found = [inner._activity for inner in self.inward if inner._activity is not None]
         return found[-1] if found else None

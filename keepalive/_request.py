@@ -125,7 +125,7 @@ class Request:
     # Receiving
 
     def on_disconnect(self) -> None:
-        """Called once, when the client has disconnected."""
+        """Called when the client has disconnected; again if an outer one ends the stream."""
 
     async def receive(self) -> Message:
         """Return the next message: the app's `receive`."""

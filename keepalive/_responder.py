@@ -61,7 +61,7 @@ class Responder(Request):
         self.state = UNDECIDED
         self.live = None
         outer: Responder | None = scope.get(SCOPE_KEY)
-        if outer is not None:
+        if outer is not None and outer.state is not CLOSED:  # of a copy made before
             self._nest(outer)
         scope[SCOPE_KEY] = self
 
@@ -137,6 +137,14 @@ class Responder(Request):
             self.nesting = Nesting(self, around)
             self.reason = around.responder.reason
 
+    def _leave_nest(self, nesting: "Nesting[Responder]") -> None:
+        """Unlink it: its call is over. Those around it may have other responses."""
+        nesting.leave()
+        for outer in nesting.outward:
+            if outer.responder.state is UNDECIDED:
+                outer.reclaim()
+        self.nesting = None  # they refer to each other
+
     def claim(self) -> bool:
         """Make this middleware send the pings, and not those around it.
 
@@ -176,16 +184,18 @@ class Responder(Request):
     @property
     def _outward(self) -> "Iterator[Responder]":
         """Itself and those around it."""
+        nesting = self.nesting  # once: `close` may be called in another thread
         yield self
-        if self.nesting is not None:
-            yield from (outer.responder for outer in self.nesting.outward)
+        if nesting is not None:
+            yield from (outer.responder for outer in nesting.outward)
 
     @property
     def _inward(self) -> "Iterator[Responder]":
         """Itself and those within it."""
+        nesting = self.nesting
         yield self
-        if self.nesting is not None:
-            yield from (inner.responder for inner in self.nesting.inward)
+        if nesting is not None:
+            yield from (inner.responder for inner in nesting.inward)
 
     @property
     def keeper(self) -> "Responder":
@@ -284,10 +294,11 @@ class Responder(Request):
             error: What the app has raised.
         """
         if self.scope.get(SCOPE_KEY) is self:
-            if self.nesting is None or self.nesting.outer is None:
+            outer = self.nesting and self.nesting.outer
+            if outer is None or outer.responder.state is CLOSED:
                 del self.scope[SCOPE_KEY]
             else:
-                self.scope[SCOPE_KEY] = self.nesting.outer.responder
+                self.scope[SCOPE_KEY] = outer.responder
         self.state = CLOSED
         if self.hooks is not None:
             self.hooks.closed()
@@ -300,5 +311,4 @@ class Responder(Request):
         elif self.reason is None:
             self.reason = reason
         if self.nesting is not None:
-            self.nesting.leave()
-            self.nesting = None  # they refer to each other
+            self._leave_nest(self.nesting)

@@ -55,8 +55,8 @@ class Plan(NamedTuple):
     Created once, with its route, and shared by all of their streams.
 
     Attributes:
-        policy: The route's; of an early start, with a ping at once.
-        configured: The route's.
+        policy: The route's policy; for an early start, with `first_ping=0`.
+        configured: The route's policy.
         pattern: The route's.
         media_type: The streams' media type.
         ping: What is inserted.

@@ -517,7 +517,9 @@ class Machine(RuleBasedStateMachine):
     @property
     def silences(self):
         """When the app has been silent for too long, if it has not sent a byte since."""
-        return [] if self.max_silence is None else [self.silent_from + self.max_silence]
+        if self.max_silence is None or self.noticed:
+            return []
+        return [self.silent_from + self.max_silence]
 
     @property
     def send_timeouts(self):

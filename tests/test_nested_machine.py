@@ -104,6 +104,8 @@ class Nested:
 
     @property
     def silences(self):
+        if self.noticed:
+            return []
         others = [self.silent_from + value for value in self.of_the_others("max_silence")]
         return [*super().silences, *others]
 
