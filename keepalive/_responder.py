@@ -137,6 +137,11 @@ class Responder(Request):
             self.nesting = Nesting(self, around)
             self.reason = around.responder.reason
 
+    def _leave_scope(self, nesting: "Nesting[Responder]") -> None:
+        """Leave the scope to the responder around this one, unless its call is over, too."""
+        if nesting.outer is not None and nesting.outer.responder.state is not CLOSED:
+            self.scope[SCOPE_KEY] = nesting.outer.responder
+
     def _leave_nest(self, nesting: "Nesting[Responder]") -> None:
         """Unlink it: its call is over. Those around it may have other responses."""
         nesting.leave()
@@ -247,7 +252,7 @@ class Responder(Request):
             is_gone = reason is StopReason.DISCONNECTED
             stop = self.live.end if is_gone else self.live.stop
             self.live.context.copy().run(stop, reason, error)
-        elif self.reason is None:
+        else:
             self.record_reason(reason)
             self.abort_signal()
             self.on_stopped(error)
@@ -264,12 +269,11 @@ class Responder(Request):
 
     def disconnect_inners(self) -> None:
         """Make the middlewares within this one see a disconnect: it has ended the stream."""
-        if self.nesting is not None:
-            for inner in [*self.nesting.inners]:
-                responder = inner.responder
-                context = Context() if responder.live is None else responder.live.context
-                context.copy().run(responder.on_disconnect)
-                responder.disconnect_inners()
+        for inner in [] if self.nesting is None else [*self.nesting.inners]:
+            responder = inner.responder
+            context = Context() if responder.live is None else responder.live.context
+            context.copy().run(responder.on_disconnect)
+            responder.disconnect_inners()
 
     @override
     def on_disconnect(self) -> None:
@@ -294,11 +298,9 @@ class Responder(Request):
             error: What the app has raised.
         """
         if self.scope.get(SCOPE_KEY) is self:
-            outer = self.nesting and self.nesting.outer
-            if outer is None or outer.responder.state is CLOSED:
-                del self.scope[SCOPE_KEY]
-            else:
-                self.scope[SCOPE_KEY] = outer.responder
+            del self.scope[SCOPE_KEY]
+            if self.nesting is not None:
+                self._leave_scope(self.nesting)
         self.state = CLOSED
         if self.hooks is not None:
             self.hooks.closed()

@@ -88,6 +88,25 @@ def test_a_late_answer_that_an_outer_one_reports_ends_the_inner_stream(backend):
     assert nest.reason("outer") is StopReason.COMPLETED
 
 
+def test_after_a_rejected_early_start_the_inner_one_pings(backend):
+    rejected = []
+
+    def prepare(world):
+        def reject_once(message):
+            if message["type"] == "http.response.start" and not rejected:
+                rejected.append(world.now())
+                return ValueError()
+            return None
+
+        world.failing = reject_once
+
+    nest = Nest({"start_after": 5, "interval": 4}, {"interval": 6})
+    steps = [(20, start()), (27, END)]
+    world = play(backend, steps, wrap=nest, prepare=prepare, **EARLY)
+    assert rejected == [5]
+    assert world.timeline == [(20, START), (26, PING), (27, END)]
+
+
 # Calls within a call
 
 
