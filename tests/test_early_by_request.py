@@ -7,6 +7,7 @@ import functools
 import gc
 import json
 import weakref
+from http import HTTPStatus
 
 import anyio
 import harness
@@ -458,8 +459,8 @@ def test_another_body_has_an_error_made_of_its_message_or_of_the_status(
         (401, "Unauthorized", "authentication_error"),
         (403, "Forbidden", "permission_error"),
         (404, "Not Found", "not_found_error"),
-        (413, "Request Entity Too Large", "request_too_large"),
-        (422, "Unprocessable Entity", "invalid_request_error"),
+        (413, HTTPStatus(413).phrase, "request_too_large"),
+        (422, HTTPStatus(422).phrase, "invalid_request_error"),
         (429, "Too Many Requests", "rate_limit_error"),
         (500, "Internal Server Error", "api_error"),
         (504, "Gateway Timeout", "timeout_error"),
