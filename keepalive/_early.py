@@ -90,7 +90,7 @@ FORWARDING: Final = "forwarding"
 BUFFERING: Final = "buffering"
 """What the app sends belongs to another response, and is buffered for the summary."""
 REPORTED: Final = "reported"
-"""The client is sent the summary, which completes the response."""
+"""The summary has been, or is being, sent; it completes the response."""
 
 
 @dataclass(slots=True, eq=False)

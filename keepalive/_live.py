@@ -178,7 +178,8 @@ class LiveStream(BoundaryTracker):
             if not delay and request.sends_pings and self._can_ping:
                 await self._send_ping(self.started)
 
-    async def _send_start(self, message: Message) -> None:
+    async def _pass(self, message: Message) -> None:
+        """Send a message that is not one of the app's bodies."""
         self._sends += 1
         try:
             await self._request.server_send(message)
@@ -187,6 +188,9 @@ class LiveStream(BoundaryTracker):
             raise
         finally:
             self._sends -= 1
+
+    async def _send_start(self, message: Message) -> None:
+        await self._pass(message)
         self._ping_state = IDLE  # the first ping is due an interval from now
         self._report_start()
 
@@ -436,14 +440,7 @@ class LiveStream(BoundaryTracker):
         It ends at the boundary at which it was inserted, so the position stays the same.
         """
         await self.wait_turn()
-        self._sends += 1
-        try:
-            await self._request.server_send(message)
-        except OSError as error:
-            self.end(StopReason.DISCONNECTED, error)
-            raise
-        finally:
-            self._sends -= 1
+        await self._pass(message)
         self.bytes_sent += len(message["body"])
         await self._after_send()
 

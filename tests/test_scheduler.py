@@ -430,7 +430,7 @@ def test_a_timer_that_fires_much_too_early_is_set_again(loop, calls, scheduler):
 
 
 def fire(loop, when):
-    """Let the timers fire that are due at a time."""
+    """Turn the loop at a time: the timers that are due fire."""
     loop.now = when
     loop.run()
 

@@ -75,7 +75,7 @@ def test_data_at_the_same_time_goes_first(backend, log):
 
 
 def slow(log, delays):
-    """Let the sends take these times, one after the other."""
+    """Return a `prepare` that makes the sends take these times, one after the other."""
     delays = itertools.chain(delays, itertools.repeat(0))
 
     def prepare(world):
@@ -122,7 +122,7 @@ def test_several_sends_at_once_are_one_pause(backend, log):
 
 
 def unserialised(app, **options):
-    """Let the server complete one send after the other, as most do."""
+    """Wrap an app for a server that completes one send after the other."""
     middleware = KeepaliveMiddleware(app, **options)
 
     async def serve(scope, receive, send):

@@ -3,7 +3,7 @@
 Runs the clients against a server in this process, and writes `tests/recorded_requests.json`:
 one request a line, with all its headers in order, sorted by client. Secrets, random values and
 the port are replaced. Given names, only the clients whose name contains one of them are
-recorded anew. Needs all parts, which `.ci/parts` installs.
+recorded again. Needs all parts, which `.ci/parts` installs.
 
 Each client has a port of its own, by which its requests are told from the others'.
 """
@@ -288,9 +288,9 @@ def main() -> None:
         for name, made in requests.items():
             found += entries(name, client.used, made)
     found += entries("http: Starlette's TestClient", ["starlette"], of_the_test_client())
-    anew = {entry["client"] for entry in found}
+    recorded = {entry["client"] for entry in found}
     old = json.loads(FILE.read_text()) if wanted and FILE.exists() else []
-    write([*found, *(entry for entry in old if entry["client"] not in anew)])
+    write([*found, *(entry for entry in old if entry["client"] not in recorded)])
 
 
 if __name__ == "__main__":
