@@ -1,9 +1,9 @@
 """Every test that takes a `backend` runs on asyncio and on trio."""
 
 import pytest
-from endings import Log
-from harness import BACKENDS
 from hypothesis import HealthCheck, settings
+from support.endings import Log
+from support.harness import BACKENDS
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]

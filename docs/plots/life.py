@@ -1,7 +1,7 @@
 """Draws the life of a stream, from the table of its states and transitions.
 
 Run it to publish a change: `python docs/plots/life.py` writes `life.svg`, and the tables of
-`concepts.md`. `tests/shape/test_life.py` watches real streams and compares what they do with
+`concepts.md`. `tests/package/test_life.py` watches real streams and compares what they do with
 this table, in both directions; and what is published with what is made from it.
 """
 

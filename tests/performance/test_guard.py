@@ -13,8 +13,8 @@ from contextvars import Context
 import pytest
 from cost import EVENT, ForwardOnly, plain, receive, scope_of_server, send, stream
 from counting import CountingLoop, allocated, instructions
-from harness import VirtualLoop
 from scale import Crowd, idle
+from support.harness import VirtualLoop
 
 from keepalive import KeepaliveMiddleware
 from keepalive._scheduler import BATCH

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from real import parts
-from real.browser import PARTS, Browser
-from real.clients import TESTS, Server
+from real.browsers.chromium import PARTS, Browser
+from real.http_clients import TESTS, Server
 
 HERE = Path(__file__).parent
 FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
@@ -22,7 +22,9 @@ def running(
 ) -> Iterator[Server]:
     http, loop = request.param
     folder = tmp_path_factory.mktemp(f"uvicorn-{http}-{loop}")
-    server = Server(folder, "real.apps:application", TESTS, "--http", http, "--loop", loop)
+    server = Server(
+        folder, "real.servers.uvicorn_apps:application", TESTS, "--http", http, "--loop", loop
+    )
     yield server
     server.stop()
     assert server.new_complaints() == []

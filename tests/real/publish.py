@@ -12,13 +12,13 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS))
 
-from real import books  # noqa: E402
+from real import compatibility  # noqa: E402
 
 
 def run_tests(arguments: list[str]) -> int:
     """Run them in a process of its own, which publishes what it finds."""
     command = [sys.executable, "-m", "pytest", "-m", "parts", *arguments]
-    environ = os.environ | {books.PUBLISH: "1"}
+    environ = os.environ | {compatibility.PUBLISH: "1"}
     return subprocess.run(command, env=environ, check=False).returncode
 
 
@@ -28,9 +28,9 @@ def main() -> int:
     status = 0
     if "--tables" not in arguments:
         status = run_tests(arguments or [str(TESTS / "real")])
-    for page in books.pages():
+    for page in compatibility.pages():
         text = page.read_text(encoding="utf-8")
-        page.write_text(books.filled(text), encoding="utf-8")
+        page.write_text(compatibility.filled(text), encoding="utf-8")
     return status
 
 

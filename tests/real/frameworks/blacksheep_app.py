@@ -8,7 +8,7 @@ from functools import partial
 
 from blacksheep import Application, Request, Response, Router, StreamedContent, json
 from blacksheep.server.sse import ServerSentEventsResponse, TextServerSentEvent
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

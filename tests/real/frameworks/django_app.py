@@ -9,7 +9,7 @@ from django.core.asgi import get_asgi_application
 from django.core.signals import request_finished
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
-from real.frameworks.stage import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, paced
+from real.frameworks.streams import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, paced
 
 from keepalive import KeepaliveMiddleware
 from keepalive._types import ASGIApp

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import falcon.asgi
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

@@ -5,7 +5,7 @@ What it serves is defined in `stage`; this is how the framework's users write it
 
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     OPTIONS,
     RECORDS,

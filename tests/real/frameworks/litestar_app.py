@@ -11,7 +11,7 @@ from litestar.config.compression import CompressionConfig
 from litestar.middleware import DefineMiddleware
 from litestar.middleware.compression import CompressionMiddleware
 from litestar.response import ServerSentEvent, Stream
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

@@ -4,7 +4,7 @@ What it serves is defined in `stage`; this is how the framework's users write it
 """
 
 from mcp.server.mcpserver import Context, MCPServer
-from real.frameworks.stage import EVENTS, OPTIONS, paced
+from real.frameworks.streams import EVENTS, OPTIONS, paced
 from starlette.applications import Starlette
 
 from keepalive import KeepaliveMiddleware

@@ -13,7 +13,7 @@ from real.frameworks.cases import (
 )
 from real.frameworks.mcp_client import standalone
 from real.frameworks.reading import Reading, Served
-from real.frameworks.stage import INTERVAL
+from real.frameworks.streams import INTERVAL
 
 PLAIN: Final = "plain"
 LULL: Final = 3 * INTERVAL

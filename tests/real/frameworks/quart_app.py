@@ -4,7 +4,7 @@ What it serves is defined in `stage`; this is how the framework's users write it
 """
 
 from quart import Quart, Response
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

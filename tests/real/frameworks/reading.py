@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from real.clients import split_pings
-from real.frameworks.stage import background_gate
+from real.frameworks.streams import background_gate
+from real.http_clients import split_pings
 from real.processes import PATIENCE, Process, wait_for
 
 Split = Callable[[bytes], tuple[bytes, int]]

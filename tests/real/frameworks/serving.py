@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from real.frameworks.stage import GATES, TOKEN, Warnings, note
+from real.frameworks.streams import GATES, TOKEN, Warnings, note
 
 from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 

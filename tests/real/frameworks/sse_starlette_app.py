@@ -3,7 +3,7 @@
 What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     OPTIONS,
     TOKEN,

@@ -5,7 +5,7 @@ What it serves is defined in `stage`; this is how the framework's users write it
 
 from typing import Any
 
-from real.frameworks.stage import (
+from real.frameworks.streams import (
     EVENTS,
     NDJSON,
     OPTIONS,

@@ -1,0 +1,25 @@
+"""Draws the picture of the demo anew: `python tests/real/browsers/demo_picture.py`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TESTS))
+
+from real.browsers.chromium import Browser  # noqa: E402
+from real.browsers.demo_page import PICTURE, draw, serve  # noqa: E402
+
+
+def main() -> None:
+    """Run the demo as it is, and take a picture of its page."""
+    browser = Browser()
+    try:
+        with tempfile.TemporaryDirectory() as folder, serve(Path(folder), limit=3) as server:
+            draw(browser, server, PICTURE)
+    finally:
+        browser.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""The demo of the documentation, in a browser: one stream is cut, the other is not, and what
+the page says of both.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from real import parts
+from real.browsers import chromium
+from real.browsers.demo_page import (
+    FAINT,
+    LIMIT,
+    LISTEN,
+    PICTURE,
+    SCALE,
+    WIDTH,
+    Stage,
+    draw,
+    serve,
+    size,
+)
+from real.http_clients import complaints
+from real.processes import EXAMPLES, PATH
+
+pytestmark = [pytest.mark.real, pytest.mark.parts]
+
+PING = ["ping", "ping", r"event: ping\ndata: \n\n"]
+FAREWELL = ["farewell", "farewell", r"event: farewell\ndata: The server ends this stream.\n\n"]
+WORDS = ["Let me think.", "Still thinking.", "The answer is 42."]
+CUT = "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING"
+TIMED_OUT = "Failed to load resource: the server responded with a status of 504"
+
+SCENARIOS = {}
+
+
+def scenario(play):
+    """Run it together with the others; a test of its own reports the result."""
+    SCENARIOS[play.__name__] = play
+    return play
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    parts.need(*chromium.PARTS)
+    with serve(tmp_path_factory.mktemp("demo")) as process:
+        yield process
+        assert complaints(process.log) == []
+
+
+@pytest.fixture(scope="module")
+def played(browser, server, tmp_path_factory):
+    stage = Stage(browser, server, tmp_path_factory.mktemp("stage"))
+    with ThreadPoolExecutor(4) as pool:
+        yield {name: pool.submit(play, stage) for name, play in SCENARIOS.items()}
+
+
+def assert_is_cut(side):
+    said = re.fullmatch(
+        r"The proxy cut the connection, after ([\d.]+) s of silence\. The answer never came\.",
+        side.state,
+    )
+    assert float(said[1]) >= 0.9 * LIMIT
+    assert side.texts(".said li") == [side.text(".said li")]
+    assert side.number("pings") == 0
+
+
+@scenario
+def one_stream_is_cut_and_the_other_is_whole(stage):
+    with stage.page() as page:
+        page.plain.wait_until("cut")
+        assert_is_cut(page.plain)
+        page.kept.wait_until("whole")
+        assert re.fullmatch(r"Whole, after [\d.]+ s: “The answer is 42.”", page.kept.state)
+        assert page.kept.number("alive") > 4 * LIMIT
+        assert [text.partition(" s")[2] for text in page.kept.texts(".said li")] == WORDS
+        # Nobody has connected the bare one again by itself.
+        assert page.asked_for("/plain/") == 1
+        page.plain.press(".start")
+        page.plain.wait_until("open")
+        page.plain.wait_until("cut")
+        assert_is_cut(page.plain)
+        assert page.asked_for("/plain/") == 2
+        assert page.asked_for("/kept/") == 1
+        assert page.tab.complaints == [CUT, CUT]
+
+
+@scenario
+def the_pings_are_marked_and_counted_as_the_server_does(stage):
+    with stage.page() as page:
+        page.kept.wait_until("whole")
+        head, *rows = page.kept.rows
+        assert head == ["head", "head", "200 text/event-stream"]
+        events = [["event", "event", rf"data: {words}\n\n"] for words in WORDS]
+        assert [row for row in rows if row != PING] == events
+        assert rows.count(PING) >= 8
+        assert rows[1] == rows[-2] == PING
+        report = page.reported()
+        assert report["reason"] == "completed"
+        assert report["started_by"] == "app"
+        assert int(report["pings"]) == page.kept.number("pings") == rows.count(PING)
+        assert int(report["bytes_sent"]) == page.kept.number("bytes")
+        assert page.kept.number("events") == 3
+        marks = page.kept.find(".wire .mark", "found.map((one) => one.classList[1])")
+        assert marks == [kind for kind, *_ in rows] + ["end"]
+        backs = {
+            kind: page.kept.find(f".frames .{kind}", "getComputedStyle(found[0]).borderLeft")
+            for kind in ("ping", "event")
+        }
+        assert "double" in backs["ping"]  # not by its colour alone
+        assert "solid" in backs["event"]
+
+
+@scenario
+def an_abort_ends_one_stream_and_the_page_says_why(stage):
+    with stage.page() as page, stage.page() as other:
+        page.kept.wait_for_pings(1)
+        page.kept.press("#abort")
+        page.kept.wait_to_have_said("Aborted: no more pings")
+        page.kept.wait_to_say("Reason: aborted.")
+        assert page.kept.rows[-1] == FAREWELL
+        report = page.reported()
+        assert report["reason"] == "aborted"
+        assert int(report["pings"]) == page.kept.number("pings") == page.kept.rows.count(PING)
+        assert page.kept.find("[aria-disabled=true]", "found.length") == 2
+        page.kept.press("#abort")  # nothing is left to abort
+        other.kept.wait_until("whole")
+        assert other.reported()["reason"] == "completed"
+        assert "Reason: aborted." in page.kept.state
+        page.kept.press(".start")
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(1)
+        assert page.tab.complaints == [CUT]
+
+
+@scenario
+def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
+    with stage.alone("ended") as alone, alone.page() as page, alone.page() as other:
+        page.kept.wait_for_pings(1)
+        other.kept.wait_for_pings(1)
+        page.kept.press("#shutdown")
+        page.kept.wait_to_have_said("Shutting down: no more pings")
+        for one in (page, other):
+            one.kept.wait_to_say("Reason: shutdown.")
+            assert "with a farewell: “The server ends this stream.”" in one.kept.state
+            assert one.kept.rows[-1] == FAREWELL
+            assert one.reported()["reason"] == "shutdown"
+        page.kept.press(".start")  # what comes after has another middleware
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(2)
+        alone.server.process.send_signal(signal.SIGINT)
+        page.kept.wait_to_say("Ended by the server, with a farewell")
+        assert page.kept.rows[-1] == FAREWELL
+        assert alone.server.gone_within(20)
+        assert alone.server.process.returncode == 0
+        assert complaints(alone.server.log) == []
+
+
+@scenario
+def an_interval_above_the_limit_keeps_nothing_alive(stage):
+    with stage.page() as page:
+        page.tab.do(lambda shown: shown.get_by_label("(too long)").check())
+        page.plain.wait_until("open")
+        page.kept.wait_until("cut")
+        page.plain.wait_until("cut")
+        assert_is_cut(page.plain)
+        assert_is_cut(page.kept)
+        assert page.reported()["reason"] == "disconnected"
+        assert page.tab.evaluate("document.querySelector('#kept code').textContent") == (
+            "KeepaliveMiddleware(app, interval=3.3)"
+        )
+
+
+@scenario
+def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
+    with stage.page() as page:
+        page.tab.do(lambda shown: shown.get_by_label("No byte before the answer").check())
+        page.plain.wait_to_say("The proxy answered 504, after")
+        assert page.plain.rows == [["head", "head", "504 "]]
+        page.kept.wait_until("whole")
+        assert [row for row in page.kept.rows[1:] if row != PING] == [
+            ["event", "event", r"data: The answer is 42.\n\n"]
+        ]
+        assert page.reported()["started_by"] == "middleware"
+        assert [text.partition(" (")[0] for text in page.tab.complaints] == [TIMED_OUT]
+
+
+@scenario
+def by_keyboard_all_of_it_can_be_done(stage):
+    with stage.alone("keys") as alone, alone.page() as page:
+        for place in (
+            "0.67 s",
+            "No byte before the answer",
+            "Start both anew",
+            "Try again",
+            "Bytes on the wire: Bare",
+            "Start anew",
+            "Abort",
+        ):
+            page.press_key("Tab")
+            assert page.focused == place
+        page.kept.wait_for_pings(1)
+        page.press_key("Enter")
+        page.kept.wait_to_say("Reason: aborted.")
+        assert page.focused == "Abort"  # it can do nothing now, but the focus is not lost
+        page.press_key("Shift+Tab", "Enter")
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(1)
+        page.press_key("Tab", "Tab", "Space")
+        page.kept.wait_to_have_said("Shutting down")
+
+
+@scenario
+def pings_are_announced_to_nobody(stage):
+    """What a screen reader reads out by itself does not change with a ping."""
+    with stage.page() as page:
+        page.plain.wait_until("cut")
+        page.kept.press(".start")
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(1)
+        page.tab.evaluate(LISTEN)
+        page.kept.wait_for_pings(4)
+        said, events = page.tab.evaluate(
+            "[said.length, kept.querySelectorAll('.said li').length]"
+        )
+        assert said == events - 1  # and no more; the first event was before
+        page.tab.wait_for("said.length", "something that is said")
+        assert "Still thinking." in page.tab.evaluate("said[0]")
+
+
+@scenario
+def it_fits_a_narrow_screen_and_is_legible_in_light_and_dark(stage):
+    for scheme in ("light", "dark"):
+        narrow = {"width": 360, "height": 800}
+        with stage.page(viewport=narrow, color_scheme=scheme) as page:
+            page.plain.wait_until("cut")
+            page.kept.wait_for_pings(1)
+            width = page.tab.evaluate("document.documentElement.scrollWidth")
+            assert width <= narrow["width"]
+            assert page.tab.evaluate(FAINT) == []
+
+
+@scenario
+def nothing_is_asked_of_anybody_else(stage):
+    with stage.page() as page:
+        page.kept.wait_for_pings(1)
+        assert len(page.urls) >= 4
+        assert all(url.startswith(stage.server.url("/")) for url in page.urls)
+    for file in EXAMPLES.glob("demo*"):
+        found = set(re.findall(r"\w+://[^/\s]+", file.read_text()))
+        assert found <= {"http://127.0.0.1:8000", "http://{HOST}:{PORT}"}
+
+
+@scenario
+def the_picture_is_of_the_page(stage):
+    drawn = stage.folder / "demo.png"
+    draw(stage.browser, stage.server, drawn)
+    for file in (drawn, PICTURE):
+        width, height = size(file)
+        assert width == WIDTH * SCALE
+        assert 0.5 < height / width < 0.9
+        assert 30_000 < file.stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_demo(played, name):
+    played[name].result()
+
+
+def test_a_port_that_is_taken_is_reported_in_one_line(server):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "demo.py"],
+        env=os.environ | {"PYTHONPATH": PATH, "DEMO_PORT": str(server.port)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(". DEMO_PORT in the environment is another port.")

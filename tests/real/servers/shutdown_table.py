@@ -1,0 +1,222 @@
+"""Measures how servers stop with open streams: `python tests/real/servers/shutdown_table.py`.
+
+Rewrites `docs/servers.json`, and the tables of `docs/servers.md` that are made from it.
+`--tables` makes the tables alone anew. Servers that are not installed are left out.
+"""
+
+import argparse
+import datetime as dt
+import json
+import platform
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+TESTS: Final = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(TESTS))
+
+from real import parts  # noqa: E402
+from real.servers import cases as servers  # noqa: E402
+from real.servers.cases import Case  # noqa: E402
+from real.servers.shutdown import KINDS, TOO_LONG, Result, measure, reloaded  # noqa: E402
+from real.servers.shutdown_clients import CLEAN  # noqa: E402
+
+DOCS: Final = TESTS.parent / "docs"
+PAGE: Final = DOCS / "servers.md"
+RESULTS: Final = DOCS / "servers.json"
+
+
+def row(case: Case, folder: Path) -> Result:
+    """Measure a case with the middleware and, where that is another case, without it."""
+    act = reloaded if case is servers.RELOAD else None
+    once = act is None and len(case.signals) == 1
+    event = "a watched file changes, then SIGTERM" if act else ""
+    found = {
+        "server": case.server,
+        "options": list(case.options),
+        "loop": case.loop,
+        "http": case.http,
+        "event": event or " and again ".join(one.name for one in case.signals),
+        "works": case.works,
+        "with": measure(case, folder / "with", act=act),
+    }
+    if once and "-m" in servers.COMMANDS[case.server]:
+        found["without"] = measure(case, folder / "without", kinds=("feed",), WITHOUT="1")
+    print(f"{case.name}: {summary(found['with'])}", file=sys.stderr, flush=True)
+    return found
+
+
+def measure_all(folder: Path, at_a_time: int) -> list[Result]:
+    """Measure every case that can be."""
+    cases = [case for case in servers.EVERY if not case.missing()]
+    folders = [folder / str(number) for number in range(len(cases))]
+    with ThreadPoolExecutor(at_a_time) as pool:
+        return list(pool.map(row, cases, folders))
+
+
+def outcome(stream: Result) -> str:
+    """Say how a client saw a stream end."""
+    last = "own end" if stream["own_end"] else "farewell" if stream["farewell"] else ""
+    end = "" if stream["end"] == CLEAN else stream["end"]
+    return ", ".join(filter(None, [last, end])) or "end"
+
+
+def outcomes(found: Result, kind: str) -> str:
+    """Say how the clients saw all streams of a kind end, and when."""
+    streams = [one for one in found["streams"] if one["kind"] == kind]
+    texts = ", or ".join(sorted({outcome(one) for one in streams}))
+    times = sorted({f"{one['after']:.1f}" for one in streams if one["after"] is not None})
+    return (
+        f"{texts}: {' to '.join(dict.fromkeys((times[0], times[-1])))} s" if times else texts
+    )
+
+
+def how_many(found: Result, what: str) -> str:
+    """Say of how many streams something is true."""
+    number, streams = sum(bool(one[what]) for one in found["streams"]), len(found["streams"])
+    return {0: "no", streams: "yes"}.get(number, f"{number} of {streams}")
+
+
+def process(found: Result) -> list[str]:
+    """Say when a server had gone, and how."""
+    if found["gone"] is None:
+        return [f"not within {TOO_LONG:.0f} s: killed", ""]
+    status = found["status"]
+    return [f"{found['gone']:.1f} s", str(status) if status >= 0 else signal_name(-status)]
+
+
+def signal_name(number: int) -> str:
+    """Return what killed a process."""
+    return signal.Signals(number).name
+
+
+def summary(found: Result) -> str:
+    """Return a line on one server."""
+    kinds = dict.fromkeys(one["kind"] for one in found["streams"])
+    said = [f"{kind} {outcomes(found, kind)}" for kind in kinds]
+    last = f"finally {how_many(found, 'finally')}"
+    lifespan = f"lifespan.shutdown {found['lifespan_shutdown']}"
+    return "; ".join([*process(found), *said, last, lifespan])
+
+
+def title(row: Result) -> str:
+    """Return the first cell of a server's row."""
+    words = [row["server"], *row["options"]]
+    own = "own program" in row["server"]
+    name = ", ".join(filter(None, [*words, row["loop"]])) if own else f"`{' '.join(words)}`"
+    parts = [name, "HTTP/2" if row["http"] == "2" else "", row["event"]]
+    return ", ".join(filter(None, parts))
+
+
+def yes_or_no(value: bool) -> str:
+    """Say it in a word."""
+    return "yes" if value else "no"
+
+
+def with_row(row: Result) -> list[str]:
+    """Return a server's row of the table with the middleware."""
+    found = row["with"]
+    cells = [outcomes(found, kind) for kind in KINDS]
+    ends = [how_many(found, "finally"), yes_or_no(found["lifespan_shutdown"])]
+    return [title(row), *process(found), *cells, *ends]
+
+
+def without_row(row: Result) -> list[str]:
+    """Return a server's row of the table without it."""
+    found = row["without"]
+    ends = [how_many(found, "finally"), yes_or_no(found["lifespan_shutdown"])]
+    return [title(row), *process(found), outcomes(found, "feed"), *ends]
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+GONE: Final = ["server", "gone after", "status"]
+LAST: Final = ["cleanup ran", "`lifespan.shutdown`"]
+
+
+def with_table(found: Result, *, works: bool = True) -> str:
+    """Return the table of servers whose shutdown the middleware notices, or does not."""
+    rows = [with_row(row) for row in found["servers"] if row["works"] is works]
+    return table([*GONE, "finishing app", "endless feed", "blocked app", *LAST], rows)
+
+
+def without_table(found: Result) -> str:
+    """Return the table of servers without the middleware."""
+    rows = [without_row(row) for row in found["servers"] if "without" in row]
+    return table([*GONE, "endless feed", *LAST], rows)
+
+
+def machine_table(found: Result) -> str:
+    """Return the table of what was measured with."""
+    return table(["what", "which"], [[name, text] for name, text in found["machine"].items()])
+
+
+TABLES: Final[dict[str, Callable[[Result], str]]] = {
+    "with": with_table,
+    "unheard": lambda found: with_table(found, works=False),
+    "without": without_table,
+    "machine": machine_table,
+}
+_BLOCK: Final = re.compile(
+    r"(?P<begin><!-- results: (?P<name>\w+) -->\n).*?(?P<end><!-- end of results -->)",
+    re.DOTALL,
+)
+
+
+def published(page: str, found: Result) -> str:
+    """Return a page with the tables of what was found; all else as it was."""
+    return _BLOCK.sub(
+        lambda block: f"{block['begin']}\n{TABLES[block['name']](found)}\n{block['end']}", page
+    )
+
+
+def machine() -> Result:
+    """Return what is measured on, and with."""
+    names = (
+        "asgi-keepalive",
+        "anyio",
+        *(name for case in servers.CASES for name in case.distributions),
+    )
+    about = {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+    return about | parts.versions(*dict.fromkeys(names))
+
+
+def dumped(found: Result) -> str:
+    """Return the results as JSON, a line for each server."""
+    servers = ",\n".join(json.dumps(row) for row in found["servers"])
+    return f'{{"machine": {json.dumps(found["machine"])},\n"servers": [\n{servers}\n]}}\n'
+
+
+def main() -> None:
+    """Measure, and rewrite the results and the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", action="store_true", help="make the tables, no more")
+    parser.add_argument("--at-a-time", type=int, default=2, help="servers at a time")
+    arguments = parser.parse_args()
+    if not arguments.tables:
+        with tempfile.TemporaryDirectory() as folder:
+            servers = measure_all(Path(folder), arguments.at_a_time)
+        RESULTS.write_text(
+            dumped({"machine": machine(), "servers": servers}), encoding="utf-8"
+        )
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(published(page, found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
