@@ -266,6 +266,8 @@ class EarlyStart:
             self._body.release()
         if self._state is APP_STARTED:  # nearly always, so without another coroutine
             return self._responder.send(message)
+        if self._terminator.state is REVOKED:
+            return self._terminator.discard_late()
         return self._send_late(message)
 
     async def _send_before_start(self, message: Message) -> None:
@@ -278,6 +280,14 @@ class EarlyStart:
         self._try_start()
 
     async def _send_late(self, message: Message) -> None:
+        """Send a message after the middleware's start. Not all of them reach the stream."""
+        silence = self._terminator.hooks.silence
+        if silence is None:
+            await self._handle_late(message)
+        else:
+            await silence.send(self._handle_late, message)
+
+    async def _handle_late(self, message: Message) -> None:
         if self._state is STARTING:
             await self._start_done.wait()
         kind = message.get("type")

@@ -18,13 +18,14 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from ._abort import AbortController
+from ._activity import Silence
 from ._config import Config
 from ._eventloop import Cancel, Loop, try_spawn
 from ._events import StopReason
 from ._headers import request_body_size
 from ._late import LateResponse
 from ._nesting import THIS, Nesting
-from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, Send, do_nothing
+from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, SendNow, do_nothing
 
 MAX_READ_AHEAD: Final = 3
 """Messages that are buffered for an app that does not read.
@@ -60,6 +61,10 @@ class Hooks:
     """Called when its own signal, or the app, has aborted it; perhaps after a stop."""
     after_send: Callable[[], Awaitable[None]] | None = None
     """Called after each message of the app, while it is set."""
+    discard: Callable[[], Awaitable[None]] | None = None
+    """Called in place of each send of the app, while it is set."""
+    silence: Silence | None = None
+    """How long the app has been silent, if that is limited."""
     ended: Callable[[], None] = do_nothing
     """Called when the stream has ended; again whenever that is reported again."""
     disconnected: Callable[[], None] = do_nothing
@@ -108,7 +113,7 @@ class Request:
     reason: StopReason | None
     """Why the pings have stopped; `None` until they have."""
 
-    def __init__(self, config: Config, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, config: Config, scope: Scope, receive: Receive, send: SendNow) -> None:
         self.config = config
         self.scope = scope
         self.server_send = send

@@ -14,7 +14,7 @@ from ._live import NOTHING, LiveStream
 from ._nesting import OUTER, Nesting
 from ._request import Request
 from ._routing import Plan, Route
-from ._types import BODY, START, Message, Receive, Scope, Send
+from ._types import BODY, START, Message, Receive, Scope, SendNow
 
 SCOPE_KEY: Final = "asgi-keepalive"
 """The key under which a request's scope holds its responder while the app runs."""
@@ -54,7 +54,7 @@ class Responder(Request):
     """The open stream, in the state `LIVE`."""
 
     def __init__(
-        self, config: Config, route: Route, scope: Scope, receive: Receive, send: Send
+        self, config: Config, route: Route, scope: Scope, receive: Receive, send: SendNow
     ) -> None:
         Request.__init__(self, config, scope, receive, send)  # `super()` takes thrice the time
         self.route = route
@@ -71,8 +71,9 @@ class Responder(Request):
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the app: the app's `send`."""
-        if self.live is not None:
-            return self.live.send(message)
+        live = self.live
+        if live is not None:
+            return live.send(message)
         if self.state is UNDECIDED:
             kind = message.get("type")
             if kind == START:
@@ -81,7 +82,8 @@ class Responder(Request):
                 self.state = FORWARDING
             elif kind == BODY:  # its start is still being sent, or missing
                 self.state = FORWARDING
-        return self.server_send(message)
+        sending: Awaitable[None] = self.server_send(message)  # never `None` without a stream
+        return sending
 
     def _start(self, message: Message, route: Route) -> Awaitable[None]:
         kind, media_type = classify(message, route.plans)
@@ -92,7 +94,8 @@ class Responder(Request):
             self.config.warn_compressed(route.pattern)
         if kind != "informational":
             self.state = FORWARDING
-        return self.server_send(message)
+        sending: Awaitable[None] = self.server_send(message)
+        return sending
 
     async def open(self, message: Message, plan: Plan) -> None:
         """Start a response that is kept alive."""

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from keepalive import KeepaliveMiddleware, StreamEnded
-from keepalive._scheduler import _SCHEDULER, PingScheduler
+from keepalive._scheduler import _HOLDER, PingScheduler
 from keepalive.testing import _JumpingSelector, _VirtualLoop
 
 PING: Final = b"event: ping\ndata: \n\n"
@@ -98,8 +98,8 @@ def run(backend: str, main: Main) -> Any:
 
 def scheduled_streams() -> int:
     """Return how many streams the running loop's scheduler has."""
-    reference = _SCHEDULER.get(None)
-    scheduler: PingScheduler | None = reference() if reference is not None else None
+    holder = _HOLDER.get(None)
+    scheduler: PingScheduler | None = None if holder is None else holder.reference()
     return 0 if scheduler is None else len(scheduler)
 
 

@@ -28,7 +28,7 @@ from keepalive import (
     on_signals,
 )
 from keepalive._responder import Responder
-from keepalive._scheduler import _SCHEDULER
+from keepalive._scheduler import _HOLDER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -172,8 +172,8 @@ def count(fact: object) -> None:
 def left() -> dict[str, Any]:
     """Return what the process holds."""
     gc.collect()
-    reference = _SCHEDULER.get(None)
-    scheduler = reference() if reference is not None else None
+    holder = _HOLDER.get(None)
+    scheduler = None if holder is None else holder.reference()
     objects = gc.get_objects()
     return {
         "counts": counts,
