@@ -29,9 +29,9 @@ from support.harness import (
     settle,
     start,
 )
+from support.internals import cancellable
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded
-from keepalive._eventloop import cancellable
 
 pytestmark = pytest.mark.timeout(20, method="signal")
 

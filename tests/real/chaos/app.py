@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
+from support.internals import _SCHEDULER, Responder
+
 from keepalive import (
     KeepaliveMiddleware,
     Ping,
@@ -27,8 +29,6 @@ from keepalive import (
     get_stream,
     on_signals,
 )
-from keepalive._responder import Responder
-from keepalive._scheduler import _SCHEDULER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
