@@ -39,7 +39,7 @@ try:
 except ImportError:  # before FastAPI 0.135
     EventSourceResponse = None
 
-pytestmark = pytest.mark.timeout(60, method="signal")
+pytestmark = pytest.mark.timeout(60)
 
 STREAMS = 12
 TICK = 1 / 1024

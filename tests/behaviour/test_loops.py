@@ -33,7 +33,7 @@ from support.internals import cancellable
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 MOST_IN_A_TURN = 32
 
