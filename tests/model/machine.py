@@ -289,9 +289,7 @@ class Machine(RuleBasedStateMachine):
         self.only_one = False  # of the sends is to go on
         self.sends_beside = 0
         self.given_up_at = math.inf  # a send that took too long
-        self.silence_over_at = (
-            math.inf
-        )  # when it stopped the stream; later sends change nothing
+        self.too_silent_at = math.inf  # what is sent behind that may not prevent the end
         self.ended_at = math.inf  # the last body was the middleware's
         self.earliest_limit = math.inf  # of those that have passed
         self.violations = []  # noted, where an error would be the app's own
@@ -425,6 +423,9 @@ class Machine(RuleBasedStateMachine):
         self.last_called |= not message.get("more_body", True)
         self.last_send, was_ended = self.now(), self.has_been_ended
         was_over = self.last_taken or self.notified or math.isfinite(self.given_up_at)
+        if not self.app_sends_under_way:
+            passed = [limit for limit in self.silences if limit <= self.now()]
+            self.too_silent_at = min([self.too_silent_at, *passed])
         self.app_sends_under_way += 1
         try:
             await self.app_send(message)
@@ -455,7 +456,6 @@ class Machine(RuleBasedStateMachine):
             self.note(reason)
         elif reason is StopReason.SILENT:
             self.expect(self.now() >= min(self.silences), "a short silence")
-            self.silence_over_at = min(self.silences)
             self.note(reason)
         elif reason is StopReason.SEND_TIMEOUT:
             self.expect(self.now() >= self.given_up_at, "a send was given up too early")
@@ -515,7 +515,8 @@ class Machine(RuleBasedStateMachine):
     @property
     def earliest_ends(self):
         """When a middleware may end the stream."""
-        return [*self.possible_drains, *self.lifetimes, *self.silences, math.inf]
+        silences = [*self.silences, self.too_silent_at]
+        return [*self.possible_drains, *self.lifetimes, *silences]
 
     @property
     def possible_drains(self):
@@ -528,7 +529,7 @@ class Machine(RuleBasedStateMachine):
         """When the app has been silent for too long, if it has not sent a byte since."""
         if self.max_silence is None or self.noticed:
             return []
-        return [min(self.silence_over_at, self.silent_from + self.max_silence)]
+        return [self.silent_from + self.max_silence]
 
     @property
     def send_timeouts(self):
