@@ -11,7 +11,7 @@ from support.harness import END, World, http, play, run, start
 
 from keepalive import KeepaliveMiddleware
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 TURNS = 50
 

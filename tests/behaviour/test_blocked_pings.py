@@ -22,7 +22,7 @@ from support.harness import (
 
 from keepalive import KeepaliveMiddleware, Ping, StopReason
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 LONG = 1000
 

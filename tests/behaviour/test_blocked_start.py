@@ -10,7 +10,7 @@ from support.harness import PING, START, World, http, play, run, settle, start, 
 
 from keepalive import KeepaliveMiddleware, PingSent, StreamEnded, StreamStarted, get_stream
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 FOR_EVER = 10**7
 LEAVES_AT = 10**6

@@ -11,13 +11,13 @@ from http import HTTPStatus
 
 import anyio
 import pytest
-from behaviour.test_early import ACCEPTS, JSON, SSE_START, error_event, summary_of
 from support import harness
+from support.early import ACCEPTS, JSON, SSE_START, error_event, summary_of
 from support.endings import FAREWELL, X
 from support.harness import END, PING, START, World, body, http, run, start
+from support.internals import MAX_EXAMINED_BODY, RequestBody
 
 from keepalive import AbortController, KeepaliveMiddleware, Ping, StopReason
-from keepalive._body import MAX_EXAMINED_BODY, RequestBody
 
 play = functools.partial(harness.play, ping=Ping.event())
 """Play an app; its pings are events, whatever the request."""

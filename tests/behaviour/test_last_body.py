@@ -21,7 +21,7 @@ from support.harness import (
 
 from keepalive import KeepaliveMiddleware, StopReason, StreamEnded, StreamStarted
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 LAST = b"data: last\n\n"
 FOR_EVER = 10**4

@@ -21,6 +21,7 @@ from support.harness import (
     start,
     tasks_left,
 )
+from support.internals import MAX_STALE, PingScheduler, Responder
 
 from keepalive import (
     AbortController,
@@ -30,13 +31,11 @@ from keepalive import (
     StreamStarted,
     get_stream,
 )
-from keepalive._responder import Responder
-from keepalive._scheduler import PingScheduler
-from keepalive._timerqueue import MAX_STALE
 
 ANYIO = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
 BOUNDS = {"drain": 0.5, "max_lifetime": 60, "send_timeout": 5}
 EARLY = {"start_after": 20}
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("frozen_heap")]
 
 
 class Gone(Exception):

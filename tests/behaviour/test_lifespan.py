@@ -4,10 +4,9 @@ import anyio
 import pytest
 from support.endings import Log
 from support.harness import World, http, run, settle, start, tasks_left
+from support.internals import APP_EXIT_TIMEOUT, InFlight, PingScheduler
 
 from keepalive import KeepaliveMiddleware, Policy
-from keepalive._inflight import APP_EXIT_TIMEOUT, InFlight
-from keepalive._scheduler import PingScheduler
 
 
 class Lifespan:

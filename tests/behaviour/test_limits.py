@@ -8,16 +8,9 @@ import anyio
 import pytest
 from support.endings import BYE, FAREWELL, X, aborted, blocked_send, slow_to_send
 from support.harness import END, PING, START, World, body, http, play, run, start
+from support.internals import APP_EXIT_TIMEOUT, BOUNDARY_TIMEOUT
 
-from keepalive import (
-    KeepaliveMiddleware,
-    Ping,
-    Policy,
-    StopReason,
-    get_stream,
-)
-from keepalive._ending import BOUNDARY_TIMEOUT
-from keepalive._inflight import APP_EXIT_TIMEOUT
+from keepalive import KeepaliveMiddleware, Ping, Policy, StopReason, get_stream
 
 # max_lifetime
 

@@ -12,7 +12,7 @@ from support.harness import END, PING, World, body, http, play, run, settle, sta
 
 from keepalive import KeepaliveMiddleware, StopReason
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 ENDED_AT = 25
 CANCELLED_AT = ENDED_AT + 1

@@ -29,11 +29,11 @@ from support.harness import (
     settle,
     start,
 )
+from support.internals import cancellable
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded
-from keepalive._eventloop import cancellable
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("frozen_heap")]
 
 MOST_IN_A_TURN = 32
 

@@ -7,7 +7,7 @@ from support.harness import play
 
 from keepalive import KeepaliveMiddleware
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 
 class BugError(Exception):

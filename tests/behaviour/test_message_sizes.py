@@ -7,7 +7,7 @@ from support.harness import BROWSER, END, PING, START, http, play, start
 
 from keepalive import Ping, StopReason
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 X = b"data: x\n\n"
 

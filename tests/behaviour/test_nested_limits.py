@@ -3,7 +3,9 @@
 import anyio
 import pytest
 from support.endings import X, leaves_at
-from support.harness import END, PING, START, http, play, start
+from support.harness import END, PING, START, play, start
+from support.internals import APP_EXIT_TIMEOUT
+from support.nesting import EARLY, HOW, NDJSON, Nest, bye
 from support.sent_pings import sent_pings
 
 from keepalive import (
@@ -16,60 +18,11 @@ from keepalive import (
     StreamStarted,
     get_stream,
 )
-from keepalive._inflight import APP_EXIT_TIMEOUT
-
-INNER_BYE = Ping.event("inner")
-OUTER_BYE = Ping.event("outer")
-NDJSON = "application/x-ndjson"
 
 
 @pytest.fixture(autouse=True)
 def _longest(monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _, most: most)
-
-
-class Nest:
-    """Two middlewares around an app, each with a signal and an observer of its own."""
-
-    def __init__(self, outer=None, inner=None):
-        self.signals = {"outer": AbortController(), "inner": AbortController()}
-        self.events = {"outer": [], "inner": []}
-        self.options = {"outer": outer or {}, "inner": inner or {}}
-        self.layers = {}
-
-    def layer(self, name, app, bye):
-        options = {"farewell": bye} | self.options[name]
-        if not {"drain", "max_lifetime", "max_silence"} & options.keys():
-            del options["farewell"]
-        self.layers[name] = KeepaliveMiddleware(
-            app,
-            abort=self.signals[name].signal,
-            observer=self.events[name].append,
-            **options,
-        )
-        return self.layers[name]
-
-    def __call__(self, app, **_):
-        return self.layer("outer", self.layer("inner", app, INNER_BYE), OUTER_BYE)
-
-    def stop(self, name, how):
-        stop = self.signals[name].abort if how == "abort" else None
-        return stop or (lambda: self.layers[name].shutdown())
-
-    def reason(self, name):
-        (event,) = [each for each in self.events[name] if isinstance(each, StreamEnded)]
-        return event.reason
-
-    @property
-    def reasons(self):
-        return self.reason("outer"), self.reason("inner")
-
-
-HOW = {"abort": StopReason.ABORTED, "shutdown": StopReason.SHUTDOWN}
-
-
-def bye(name):
-    return Ping.event(name).payload
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -338,8 +291,6 @@ def test_get_stream_between_the_two_finds_the_inner_stream(backend):
 
 
 # Early starts
-
-EARLY = {"scope": http(headers=[(b"accept", b"text/event-stream")]), "head": None}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import copy
 
 import anyio
 import pytest
-from behaviour.test_nested_limits import EARLY, NDJSON, Nest, bye
 from support.endings import X, leaves_at
 from support.harness import END, PING, START, body, http, play, start
+from support.nesting import EARLY, NDJSON, Nest, bye
 
 from keepalive import KeepaliveMiddleware, Ping, PingSent, StopReason
 

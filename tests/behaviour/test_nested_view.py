@@ -8,7 +8,7 @@ from support.sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, Ping, StopReason, get_stream
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 NDJSON = b"application/x-ndjson"
 ACCEPTS = [(b"accept", b"text/event-stream")]

@@ -21,7 +21,7 @@ from support.sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, StopReason, StreamEnded, StreamStarted, get_stream
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 X = b"data: x\n\n"
 COPIES = pytest.mark.parametrize("make_copy", [copy.copy, copy.deepcopy, dict])

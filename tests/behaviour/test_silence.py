@@ -6,9 +6,9 @@ import anyio
 import pytest
 from support.endings import BYE, FAREWELL, X, aborted, leaves_at
 from support.harness import END, PING, START, body, http, play, start
+from support.internals import BOUNDARY_TIMEOUT
 
 from keepalive import KeepaliveMiddleware, Policy, StopReason
-from keepalive._ending import BOUNDARY_TIMEOUT
 
 LIMIT = {"max_silence": 20, "farewell": FAREWELL}
 

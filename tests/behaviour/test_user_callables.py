@@ -22,7 +22,7 @@ from keepalive import (
     get_stream,
 )
 
-pytestmark = pytest.mark.timeout(20, method="signal")
+pytestmark = pytest.mark.timeout(20)
 
 
 class Outcome(BaseException):

@@ -1,7 +1,7 @@
 """The diagram of a stream's life is true: real streams do what it says, and nothing else.
 
 Each change of a stream's state is recorded: in scripted timelines, which include each
-transition, and in the state machines of `test_machine` and `test_early_machine`.
+transition, and in the state machines of `machine` and `early_machine`.
 """
 
 import importlib.util
@@ -16,7 +16,8 @@ import anyio
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from model import test_early_machine, test_machine
+from model.early_machine import EarlyMachine
+from model.machine import Machine
 from support.harness import BACKENDS, END, body, http, play, start
 
 from keepalive import AbortController, Ping
@@ -248,10 +249,8 @@ def test_streams_go_each_way_of_the_diagram_and_no_other(backend):
     assert watch.seen == LIFE.TRANSITIONS | {(None, LIFE.FIRST)}
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "machine", [test_machine.Machine, test_early_machine.EarlyMachine], ids=["app", "early"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", [Machine, EarlyMachine], ids=["app", "early"])
 def test_a_stream_goes_no_way_that_is_not_in_the_diagram(machine):
     bounds = settings(
         max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None

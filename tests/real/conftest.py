@@ -5,14 +5,12 @@ Each fixture ends what it has started, and checks the log.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from real import parts
 from real.browsers.chromium import PARTS, Browser
 from real.http_clients import TESTS, Server
 
-HERE = Path(__file__).parent
 FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
 
 
@@ -43,10 +41,3 @@ def browser() -> Iterator[Browser]:
     running = Browser()
     yield running
     running.stop()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """End a test that takes too long as others do: what it has started is then stopped."""
-    for item in items:
-        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(method="signal"))

@@ -171,12 +171,6 @@ class Exchange:
             assert next(self._parts, b""), f"the body has no {mark!r}: {bytes(self.body)!r}"
         return bytes(self.body)
 
-    def read_until_size(self, size: int) -> bytes:
-        """Read until the body has so many bytes; return all of it."""
-        while len(self.body) < size:
-            assert next(self._parts, b""), f"the body ended after {len(self.body)} bytes"
-        return bytes(self.body)
-
     def has_more_within(self, seconds: float) -> bool:
         """Whether the server says anything more within this time."""
         return bool(select.select([self._socket], [], [], seconds)[0])

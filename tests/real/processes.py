@@ -31,18 +31,35 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIEN
         time.sleep(0.01)
 
 
-class Ports:
-    """Ports that nobody has, below those the kernel gives to clients; none twice."""
+def ports_of_worker(worker: int, workers: int) -> range:
+    """Return the ports of one of pytest-xdist's workers, below those the kernel chooses."""
+    size = 20_000 // workers
+    return range(12_000 + worker * size, 12_000 + (worker + 1) * size)
 
-    def __init__(self) -> None:
+
+def own_ports() -> range:
+    """Return the ports of this process: all, unless it is one of several workers."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return ports_of_worker(int(worker), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+class Ports:
+    """Ports that nobody uses, none of them twice.
+
+    Args:
+        ports: Those to choose from.
+    """
+
+    def __init__(self, ports: range) -> None:
         self._lock = threading.Lock()
+        self._ports = ports
         self._given: set[int] = set()
 
     def take(self) -> int:
         """Return a free port."""
         with self._lock:
             while True:
-                port = random.randrange(12_000, 32_000)
+                port = random.choice(self._ports)
                 if port not in self._given and self._is_free(port):
                     self._given.add(port)
                     return port
@@ -148,4 +165,4 @@ def running(
         process.stop()
 
 
-PORTS: Final = Ports()
+PORTS: Final = Ports(own_ports())

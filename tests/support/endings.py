@@ -21,9 +21,11 @@ class Log(list):
         self.world = None
 
     def prepare(self, world):
+        """Take the time from this world."""
         self.world = world
 
     def add(self, what):
+        """Note what has happened now."""
         self.append((self.world.now(), what))
 
     async def stay(self, scope, receive, send):
@@ -50,6 +52,8 @@ def aborted(backend, log, steps, *, at=20, more=(), **options):
 
 
 def slow_to_send(payload, seconds, log):
+    """Prepare a world whose server takes so many seconds to send these bytes."""
+
     def prepare(world):
         log.prepare(world)
         world.slow = lambda message: seconds if message.get("body") == payload else 0
@@ -58,6 +62,8 @@ def slow_to_send(payload, seconds, log):
 
 
 def blocked_send(log, payload):
+    """Return a step that sends, notes the error that ends the send, and stays."""
+
     async def send_for_ever(scope, receive, send):
         try:
             await send(body(payload))
@@ -82,6 +88,8 @@ def shut_down(backend, log, steps, *, at=20, **options):
 
 
 def leaves_at(when, log):
+    """Prepare a world whose client leaves at that time."""
+
     def prepare(world):
         log.prepare(world)
         world.leave_at = when

@@ -15,10 +15,9 @@ from typing import Any, Final
 import anyio
 import trio
 import trio.testing
+from support.internals import _HOLDER, PingScheduler, _JumpingSelector, _VirtualLoop
 
 from keepalive import KeepaliveMiddleware, StreamEnded
-from keepalive._scheduler import _HOLDER, PingScheduler
-from keepalive.testing import _JumpingSelector, _VirtualLoop
 
 PING: Final = b"event: ping\ndata: \n\n"
 START: Final = "start"
@@ -112,6 +111,7 @@ def tasks_left() -> int:
 
 
 def asyncio_running() -> bool:
+    """Whether the caller runs on asyncio."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -145,12 +145,15 @@ class World:
         self._done = anyio.Event()
 
     def now(self) -> float:
+        """Return the seconds since the world began."""
         return round(anyio.current_time() - self._began, 6)
 
     async def sleep_until(self, when: float) -> None:
+        """Sleep until so many seconds after the world began."""
         await anyio.sleep(self._began + when - anyio.current_time())
 
     async def receive(self) -> Mapping[str, Any]:
+        """Return the next request; when the client has left or has all, the disconnect."""
         self.asked += 1
         if self.requests:
             return self.requests.pop(0)
@@ -165,6 +168,7 @@ class World:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Mapping[str, Any]) -> None:
+        """Take a message as the server does: it may be slow, and it may fail."""
         self._sending += 1
         if self._sending != 1:
             self.violations.append("two sends at once")
@@ -195,18 +199,22 @@ class World:
 
     @property
     def pings(self) -> list[float]:
+        """When pings were sent."""
         return [when for when, body in self.timeline if body == PING]
 
     @property
     def body(self) -> bytes:
+        """The whole body of the response."""
         return b"".join(bytes(message.get("body", b"")) for _, message in self.sent)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the response."""
         return list(self.sent[0][1]["headers"])
 
     @property
     def ended(self) -> StreamEnded:
+        """The one report of a stream's end."""
         (event,) = [event for event in self.events if isinstance(event, StreamEnded)]
         return event
 

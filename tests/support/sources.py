@@ -1,4 +1,4 @@
-"""The package's source code, as the tests of its shape read it."""
+"""The package's source code, as the tests of it read it."""
 
 import ast
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ def of_each_module(check) -> list[str]:
 
 
 def is_type_checking(node: ast.AST) -> bool:
+    """Whether a statement is `if TYPE_CHECKING`."""
     return isinstance(node, ast.If) and ast.unparse(node.test) in {
         "TYPE_CHECKING",
         "typing.TYPE_CHECKING",

@@ -171,7 +171,7 @@ def test_a_loop_that_is_over_has_nobody_to_wake(backend):
     controller = AbortController()
 
     async def main():
-        from keepalive._eventloop import current_loop
+        from support.internals import current_loop
 
         return current_loop()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support.endings import X
 from support.harness import END, PING, SSE, START, http, play, start
+from support.internals import is_event
 
 from keepalive import AbortController, Ping, Policy, StreamStarted
 from keepalive._defaultping import DefaultPing, choose_ping
-from keepalive._ping import is_event
 
 COMMENT = b": ping\n"
 BLANK_LINE = b"\n"

@@ -5,9 +5,9 @@ from contextvars import copy_context
 import anyio
 import pytest
 from support.harness import END, PING, START, body, http, play, run, settle, start
+from support.internals import current_loop
 
 from keepalive import KeepaliveMiddleware, StopReason
-from keepalive._eventloop import current_loop
 from keepalive._request import Request
 
 

@@ -6,9 +6,9 @@ from contextvars import Context, ContextVar
 import anyio
 import pytest
 from support.harness import END, PING, body, play, run
+from support.internals import current_loop, run_in
 
 from keepalive import AbortController
-from keepalive._eventloop import current_loop, run_in
 from keepalive._scheduler import BATCH, PingScheduler
 
 WHO = ContextVar("who")

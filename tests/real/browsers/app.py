@@ -19,6 +19,7 @@ from pathlib import Path
 
 from real.clients.pings import PINGS
 from real.servers.uvicorn_apps import CHUNKS, INTERVAL, lull, say, start, until
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import (
@@ -29,7 +30,6 @@ from keepalive import (
     Policy,
     get_stream,
 )
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 EVENTS = (
     b"id: 1\ndata: one\n\n",

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs
 
 from real.browsers.watchdog_page import INTERVAL
 from real.processes import EXAMPLES
+from support.internals import Receive, Scope, Send
 
 from keepalive import KeepaliveMiddleware, get_stream
-from keepalive._types import Receive, Scope, Send
 
 SCRIPT: Final = (EXAMPLES / "watchdog.js").read_bytes()
 

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Final
 
 from real.chaos.app import FAREWELL, KINDS, checksum
+from real.processes import PORTS
 
 PING: Final = b"event: ping\ndata: \n\n"
 EVENT: Final = re.compile(
@@ -30,6 +31,10 @@ SMALL: Final = 4096
 
 class BrokenError(Exception):
     """What a client must never see."""
+
+
+class PartialEventError(BrokenError):
+    """A stream that ends within an event, as it may if its app was late with the rest."""
 
 
 class Events:
@@ -76,7 +81,8 @@ class Events:
     def finish(self) -> None:
         """Check that the stream may end here."""
         if self._rest or not self._over:
-            raise BrokenError(f"ends behind event {self._number} with {self._rest[:200]!r}")
+            kind = PartialEventError if self._rest else BrokenError
+            raise kind(f"ends behind event {self._number} with {self._rest[:200]!r}")
 
 
 class Response:
@@ -144,11 +150,12 @@ class Response:
 
 
 class Place:
-    """Where the clients go: a port, and whether a server is there."""
+    """Where the clients go: a port, whether a server is there, and streams to be explained."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = PORTS.take()
         self.life = 0
+        self.partial: dict[str, BrokenError] = {}  # by token
         self._open, self._closing = asyncio.Event(), asyncio.Event()
 
     def open(self, port: int) -> None:
@@ -210,7 +217,11 @@ class Client:
                 end = await self._visit(habit, kind, token)
             except BrokenError as error:
                 about = f"life {life}, {habit} client of /{kind}/{token}"
-                raise BrokenError(f"{about}: {error}") from None
+                told = BrokenError(f"{about}: {error}")
+                if not isinstance(error, PartialEventError):
+                    raise told from None
+                self._place.partial[token] = told
+                end = "partial"
             self._seen[f"{habit} {kind}: {end}"] += 1
             self._seen[end] += 1
             # Who is sent away comes again at once, and may find that nobody is there.

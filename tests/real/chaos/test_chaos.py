@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from real.chaos.app import DRAIN, FAREWELL, OnPurposeError, event
+from real.chaos.app import DRAIN, FAREWELL, LATE, OnPurposeError, event
 from real.chaos.clients import PING, BrokenError, Client, Events, Place, Response
 from real.http_clients import TESTS, Server
 
@@ -48,6 +48,7 @@ OF_A_SERVER = [
     r"INFO:     Waiting for application shutdown\.",
     r"INFO:     Application shutdown complete\.",
     r"INFO:     Finished server process \[\d+\]",
+    rf"{LATE}\S+",
     # A client that does not read can be sent no end, and then uvicorn says so.
     r"ERROR:    ASGI callable returned without completing response\.",
 ]
@@ -76,7 +77,7 @@ class Chaos:
     def __init__(self, folder):
         self.folder, self.place, self.seen = folder, Place(), Counter()
         self.server = None
-        self._crowd = []
+        self._crowd, self._late = [], set()
 
     async def start(self, flavour):
         """Start a server, on the port of the one before."""
@@ -100,6 +101,13 @@ class Chaos:
             pytest.fail(f"the server is still there after {limit} s: {self.server.log[-999:]}")
         assert status == -signal.SIGTERM, self.server.log
         assert list(unexpected(self.server.log)) == []
+        self._late |= set(re.findall(rf"^{LATE}(\S+)$", self.server.log, re.MULTILINE))
+
+    def explain_partial_events(self):
+        """Raise for a stream that ended within an event though its app was not late."""
+        for token, error in self.place.partial.items():
+            if token not in self._late:
+                raise error
 
     def open(self):
         """Start the clients."""
@@ -227,6 +235,7 @@ def test_chaos_breaks_no_event_and_leaves_nothing_behind(tmp_path):
             await chaos.close()
             print(f"{SECONDS} s with seed {SEED}: {sorted(chaos.seen.items())}")
         print(fresh, before, after, sep="\n")
+        chaos.explain_partial_events()
         check_growth(before, after)
         if SECONDS >= LONG_ENOUGH:
             check_chaos(chaos.seen, after["counts"])

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 import anyio
+from support.internals import ASGIApp, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, Ping, Policy, get_stream
-from keepalive._types import ASGIApp, Receive, Scope, Send
 
 START_AFTER: Final = 0.1
 INTERVAL: Final = 0.1

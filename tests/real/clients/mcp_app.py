@@ -8,8 +8,7 @@ from typing import Final
 
 from mcp.server.mcpserver import Context, MCPServer
 from real.clients.protocols import delivered, quiet
-
-from keepalive._types import Receive, Scope, Send
+from support.internals import Receive, Scope, Send
 
 server: Final = MCPServer("silent")
 

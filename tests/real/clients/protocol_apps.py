@@ -14,8 +14,7 @@ from urllib.parse import parse_qs
 
 from real.clients.protocol_events import data
 from real.clients.silence import quiet
-
-from keepalive._types import ASGIApp, Receive, Scope, Send
+from support.internals import ASGIApp, Receive, Scope, Send
 
 TOKEN: Final = b"x-graphql-event-stream-token"
 RESULTS: Final = tuple({"data": {"count": text}} for text in ("Hello", ", world"))

@@ -34,10 +34,10 @@ from real.clients.protocol_apps import APPS
 from real.clients.protocol_events import EVENTS
 from real.clients.reports import PREFIX, reports
 from real.clients.silence import INTERVAL, PATIENCE, quiet
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, KeepaliveStream, Ping, get_stream
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 LIMIT: Final = 1.5
 """Seconds that clients are configured to wait, where it is their timers that are tried."""

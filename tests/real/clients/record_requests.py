@@ -44,8 +44,7 @@ from real.clients.rows import (  # noqa: E402
 )
 from real.processes import wait_for  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
-
-from keepalive._types import Receive, Scope, Send  # noqa: E402
+from support.internals import Receive, Scope, Send  # noqa: E402
 
 FILE: Final = TESTS / "recorded_requests.json"
 SECRET: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from real.clients.protocol_apps import answer, body_of, say
-
-from keepalive._types import Receive, Scope, Send
+from support.internals import Receive, Scope, Send
 
 PREFIX: Final = "/browser/"
 PAGE: Final = Path(__file__).with_name("reporting_page.html")

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 from typing import Final
 
+from support.internals import Scope
 from support.sent_pings import sent_pings
 
 from keepalive import get_stream
-from keepalive._types import Scope
 
 INTERVAL: Final = 0.05
 PATIENCE: Final = 15.0

@@ -8,8 +8,7 @@ from real.clients.pings import PINGS
 from real.clients.protocols import ALL_PINGS, EVENTS, NDJSON, RECORD_PINGS, SSE
 from real.parts import need
 from real.processes import PATIENCE, running
-
-from keepalive._ping import boundary_in
+from support.internals import boundary_in
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 

@@ -8,18 +8,10 @@ from functools import partial
 
 from blacksheep import Application, Request, Response, Router, StreamedContent, json
 from blacksheep.server.sse import ServerSentEventsResponse, TextServerSentEvent
-from real.frameworks.streams import (
-    EVENTS,
-    NDJSON,
-    OPTIONS,
-    RECORDS,
-    WHOLE,
-    attentive,
-    paced,
-)
+from real.frameworks.streams import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, attentive, paced
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 SSE_EVENTS = tuple(TextServerSentEvent(name) for name in EVENTS)
 

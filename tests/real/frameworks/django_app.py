@@ -10,9 +10,9 @@ from django.core.signals import request_finished
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from real.frameworks.streams import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, paced
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 async def events(_: HttpRequest) -> StreamingHttpResponse:

@@ -18,9 +18,9 @@ from real.frameworks.streams import (
     background,
     paced,
 )
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 SSE_EVENTS = tuple(falcon.asgi.SSEvent(text=name) for name in EVENTS)
 

@@ -15,9 +15,9 @@ from real.frameworks.streams import (
     background,
     paced,
 )
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 def app() -> FastAPI:

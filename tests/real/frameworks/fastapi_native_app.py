@@ -9,18 +9,10 @@ from collections.abc import AsyncIterable
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
-from real.frameworks.streams import (
-    EVENTS,
-    OPTIONS,
-    RECORDS,
-    TOKEN,
-    WHOLE,
-    background,
-    paced,
-)
+from real.frameworks.streams import EVENTS, OPTIONS, RECORDS, TOKEN, WHOLE, background, paced
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 class Record(BaseModel):

@@ -9,9 +9,9 @@ What it serves is defined in `stage`; this is how the framework's users write it
 import fastapi.routing
 from real.frameworks.fastapi_native_app import app
 from real.frameworks.streams import OPTIONS
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 PING = 0.16
 

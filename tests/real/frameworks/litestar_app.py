@@ -22,9 +22,9 @@ from real.frameworks.streams import (
     background,
     paced,
 )
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 @get("/events")

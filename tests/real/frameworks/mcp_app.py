@@ -6,9 +6,9 @@ What it serves is defined in `stage`; this is how the framework's users write it
 from mcp.server.mcpserver import Context, MCPServer
 from real.frameworks.streams import EVENTS, OPTIONS, paced
 from starlette.applications import Starlette
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 def app() -> Starlette:

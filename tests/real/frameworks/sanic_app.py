@@ -17,9 +17,9 @@ from real.frameworks.streams import (
     paced,
 )
 from sanic import HTTPResponse, Request, Sanic, json
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 ALIVE = ("kept",)
 """The variants that get the lifespan."""

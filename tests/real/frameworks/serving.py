@@ -14,8 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from real.frameworks.streams import GATES, TOKEN, Warnings, note
-
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 
 logging.getLogger("keepalive").addHandler(Warnings(logging.WARNING))
 

@@ -3,23 +3,16 @@
 What it serves is defined in `stage`; this is how the framework's users write it.
 """
 
-from real.frameworks.streams import (
-    EVENTS,
-    OPTIONS,
-    TOKEN,
-    WHOLE,
-    background,
-    paced,
-)
+from real.frameworks.streams import EVENTS, OPTIONS, TOKEN, WHOLE, background, paced
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from support.internals import ASGIApp
 
 from keepalive import KeepaliveMiddleware
-from keepalive._types import ASGIApp
 
 
 async def events(request: Request) -> EventSourceResponse:

@@ -24,9 +24,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette_compress import CompressMiddleware
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 
 from keepalive import KeepaliveMiddleware, Ping
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 SSE = "text/event-stream"
 

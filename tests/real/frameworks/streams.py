@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from support.internals import ASGIApp, Receive, Scope, Send
+
 from keepalive import Ping, PingSent, StreamEnded, StreamStarted, get_stream
-from keepalive._types import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
 

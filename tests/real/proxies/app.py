@@ -13,10 +13,10 @@ from dataclasses import asdict
 from typing import Final
 
 from real.proxies.journal import GATES, JOURNAL, note, token_of
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import KeepaliveMiddleware, Ping, Policy, get_stream
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
 PATIENCE: Final = 20.0

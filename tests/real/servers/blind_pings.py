@@ -2,9 +2,9 @@
 
 import anyio
 from real.servers.shutdown_app import say
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 
 from keepalive import Ping
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 
 def blindly_pinged(app: ASGIApp, interval: float) -> ASGIApp:

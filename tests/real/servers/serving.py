@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from real.processes import PATIENCE, wait_for
-from real.servers import cases as servers
+from real.servers import cases
 from real.servers.cases import Case, Server, of
 from real.servers.stream_clients import H1, H2, Reply, connected
 
 APP: Final = "real.servers.stream_apps:app"
 
 FLAVOURS: Final = [
-    of("uvicorn", *servers.H11, needs=("h11",)),
-    of("uvicorn", *servers.HTTPTOOLS, needs=("httptools",)),
-    of("uvicorn", *servers.UVLOOP, needs=("httptools", "uvloop")),
+    of("uvicorn", *cases.H11, needs=("h11",)),
+    of("uvicorn", *cases.HTTPTOOLS, needs=("httptools",)),
+    of("uvicorn", *cases.UVLOOP, needs=("httptools", "uvloop")),
     of("hypercorn"),
     of("hypercorn", http="2"),
     of("hypercorn", "-k", "uvloop", needs=("uvloop",)),
@@ -37,7 +37,7 @@ def title(flavour: Case) -> str:
 
 def command(flavour: Case, port: int) -> list[str]:
     """Return what serves the apps; with a trio worker, on trio."""
-    words = [APP if word == servers.APP else word for word in servers.COMMANDS[flavour.server]]
+    words = [APP if word == cases.APP else word for word in cases.COMMANDS[flavour.server]]
     return [sys.executable, *(word.format(port=port) for word in words), *flavour.options]
 
 
@@ -90,7 +90,7 @@ class Serving:
 
     def stop_gently(self) -> None:
         """Stop the server, and wait until it has ended."""
-        self.server.signal(servers.TERM)
+        self.server.signal(cases.TERM)
         assert self.server.gone_within(PATIENCE), "it waits for something"
 
 

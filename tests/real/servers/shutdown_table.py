@@ -22,8 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
 from real import parts  # noqa: E402
-from real.servers import cases as servers  # noqa: E402
-from real.servers.cases import Case  # noqa: E402
+from real.servers.cases import CASES, COMMANDS, EVERY, RELOAD, Case  # noqa: E402
 from real.servers.shutdown import KINDS, TOO_LONG, Result, measure, reloaded  # noqa: E402
 from real.servers.shutdown_clients import CLEAN  # noqa: E402
 
@@ -34,7 +33,7 @@ RESULTS: Final = DOCS / "servers.json"
 
 def row(case: Case, folder: Path) -> Result:
     """Measure a case with the middleware and, where that is another case, without it."""
-    act = reloaded if case is servers.RELOAD else None
+    act = reloaded if case is RELOAD else None
     once = act is None and len(case.signals) == 1
     event = "a watched file changes, then SIGTERM" if act else ""
     found = {
@@ -46,7 +45,7 @@ def row(case: Case, folder: Path) -> Result:
         "works": case.works,
         "with": measure(case, folder / "with", act=act),
     }
-    if once and "-m" in servers.COMMANDS[case.server]:
+    if once and "-m" in COMMANDS[case.server]:
         found["without"] = measure(case, folder / "without", kinds=("feed",), WITHOUT="1")
     print(f"{case.name}: {summary(found['with'])}", file=sys.stderr, flush=True)
     return found
@@ -54,7 +53,7 @@ def row(case: Case, folder: Path) -> Result:
 
 def measure_all(folder: Path, at_a_time: int) -> list[Result]:
     """Measure every case that can be."""
-    cases = [case for case in servers.EVERY if not case.missing()]
+    cases = [case for case in EVERY if not case.missing()]
     folders = [folder / str(number) for number in range(len(cases))]
     with ThreadPoolExecutor(at_a_time) as pool:
         return list(pool.map(row, cases, folders))
@@ -185,7 +184,7 @@ def machine() -> Result:
     names = (
         "asgi-keepalive",
         "anyio",
-        *(name for case in servers.CASES for name in case.distributions),
+        *(name for case in CASES for name in case.distributions),
     )
     about = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),

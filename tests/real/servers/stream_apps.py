@@ -15,6 +15,7 @@ from typing import Final
 import anyio
 from real.servers.blind_pings import blindly_pinged
 from real.servers.shutdown_app import lifespan, note, say
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import (
@@ -26,7 +27,6 @@ from keepalive import (
     StreamStarted,
     get_stream,
 )
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL: Final = 0.1
 PATIENCE: Final = 30.0

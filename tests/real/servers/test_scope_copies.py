@@ -8,15 +8,15 @@ import urllib.request
 
 import pytest
 from real.parts import need
-from real.servers import cases as servers
+from real.servers import cases
 from real.servers.cases import Server, of
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 APP = "real.servers.scope_copies_app:app"
 FLAVOURS = [
-    of("uvicorn", *servers.H11, needs=("h11", "hypercorn")),
-    of("uvicorn", *servers.UVLOOP, needs=("httptools", "uvloop", "hypercorn")),
+    of("uvicorn", *cases.H11, needs=("h11", "hypercorn")),
+    of("uvicorn", *cases.UVLOOP, needs=("httptools", "uvloop", "hypercorn")),
     of("hypercorn", "-w", "0"),
     of("granian", needs=("hypercorn",)),
 ]
@@ -28,8 +28,8 @@ def serving(flavour, folder):
     need(*flavour.distributions)
 
     def command(port):
-        words = servers.COMMANDS[flavour.server]
-        words = [APP if word == servers.APP else word.format(port=port) for word in words]
+        words = cases.COMMANDS[flavour.server]
+        words = [APP if word == cases.APP else word.format(port=port) for word in words]
         return [sys.executable, *words, *flavour.options]
 
     running = Server(flavour, folder / "server", {}, command)

@@ -7,20 +7,12 @@ cell of `docs/servers.md`.
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-
-pytest.register_assert_rewrite(
-    "real.servers.stream_cases",
-    "real.servers.early_cases",
-    "real.servers.known_behaviour",
-    "real.servers.stream_clients",
-)
-
-from real.compatibility import BOOKS  # noqa: E402
-from real.parts import need  # noqa: E402
-from real.servers import cases as servers  # noqa: E402
-from real.servers.known_behaviour import HABITS, OF_HTTP_1  # noqa: E402
-from real.servers.serving import FLAVOURS, serving, title  # noqa: E402
-from real.servers.stream_cases import STREAMS, log_and_exit  # noqa: E402
+from real.compatibility import BOOKS
+from real.parts import need
+from real.servers.cases import Case
+from real.servers.known_behaviour import HABITS, OF_HTTP_1
+from real.servers.serving import FLAVOURS, serving, title
+from real.servers.stream_cases import STREAMS, log_and_exit
 
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
@@ -40,7 +32,7 @@ CASES_AT_A_TIME = 8
 def found(request, tmp_path_factory):
     """What was found on each server, in the cases of the selected tests."""
     folder = tmp_path_factory.mktemp("streams")
-    chosen: dict[servers.Case, list[str]] = {}
+    chosen: dict[Case, list[str]] = {}
     for item in request.session.items:
         if item.path == request.path and "case" in getattr(item, "fixturenames", ()):
             parameters = item.callspec.params

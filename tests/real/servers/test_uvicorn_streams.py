@@ -1,6 +1,7 @@
 """Streams under uvicorn, over real sockets, in real time: what the clients get."""
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -150,6 +151,11 @@ def send_up(made: Exchange, parts, paused: threading.Event, go_on: threading.Eve
         assert go_on.wait(20)
 
 
+def without_blank_lines(text: bytes) -> bytes:
+    """Return the lines that are not pings."""
+    return re.sub(rb"\n+", b"\n", text)
+
+
 @pytest.mark.parametrize("variant", ["plain", "kept"])
 def test_an_upload_is_echoed_while_it_goes_on(server, variant):
     parts = lines_of(6_000_000)
@@ -163,7 +169,7 @@ def test_an_upload_is_echoed_while_it_goes_on(server, variant):
     ):
         try:
             upload = pool.submit(send_up, made, parts, paused, go_on)
-            echoed = made.read_until_size(half + pings)
+            echoed = made.read_until(parts[len(parts) // 2 - 1] + b"\n" * pings)
             assert paused.wait(20)
             if variant == "plain":
                 assert not made.has_more_within(3 * INTERVAL)
@@ -171,8 +177,9 @@ def test_an_upload_is_echoed_while_it_goes_on(server, variant):
             go_on.set()
         received = made.read()
         upload.result()
-    assert echoed == sent[:half] + b"\n" * pings
-    assert received.replace(b"\n\n", b"\n").replace(b"\n\n", b"\n") == sent
+    # On a busy machine the upload may pause elsewhere too, and pings come there as well.
+    assert without_blank_lines(echoed) == sent[:half]
+    assert without_blank_lines(received) == sent
     assert len(received) - len(sent) >= pings
     if variant == "plain":
         assert received == sent

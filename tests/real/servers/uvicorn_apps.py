@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from support.internals import ASGIApp, Message, Receive, Scope, Send
 from support.sent_pings import sent_pings
 
 from keepalive import (
@@ -28,7 +29,6 @@ from keepalive import (
     StreamStarted,
     get_stream,
 )
-from keepalive._types import ASGIApp, Message, Receive, Scope, Send
 
 INTERVAL = 0.1
 PATIENCE = 15.0

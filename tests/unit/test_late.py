@@ -1,0 +1,10 @@
+"""A late response: how much of it is kept for the report."""
+
+from keepalive._late import MAX_SUMMARY_BODY, LateResponse
+
+
+def test_no_more_is_buffered_than_can_be_reported():
+    late = LateResponse("text/event-stream", [])
+    assert [late.feed(b"x" * 5000) for _ in range(4)] == [False, False, False, True]
+    assert late.feed(b"x" * 10**6)
+    assert len(late._body) == MAX_SUMMARY_BODY + 1
