@@ -265,11 +265,12 @@ class Terminator:
 
     def closed(self) -> None:
         """Called when the app's call is over. Tasks that it has left behind may still send."""
+        if self._responder.live is not None:
+            self._forget()
         if self.state is not REVOKED:
             self.state = IDLE
             self.connection.state = connections.DIRECT
         self.hooks.clear()
-        self._forget()
         self.connection.on_send_timeout, self.summary = do_nothing, None
         self.connection.discard = self._discard_function
 
@@ -327,9 +328,9 @@ class Terminator:
     def _cancel_timers(self) -> None:
         self._deadline = inf
         self._unwatch_silence()
-        for cancel in (self._cancel_timer, self._cancel_end):
-            with suppress(RuntimeError):  # the event loop may have been closed
-                cancel()
+        with suppress(RuntimeError):  # the event loop may have been closed
+            self._cancel_timer()
+            self._cancel_end()
         self._cancel_timer = self._cancel_end = do_nothing
         if self.state is ENDING:
             self.state = OPEN

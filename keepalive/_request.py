@@ -82,7 +82,10 @@ class Hooks:
 
 
 class Request:
-    """The state of one request that everything that serves it shares."""
+    """The state of one request that everything that serves it shares.
+
+    Storage, to be one object with the `Responder`, which also sets the fields.
+    """
 
     # There is one for every request, so it is as small as possible.
     __slots__ = (
@@ -101,6 +104,24 @@ class Request:
         "server_send",
     )
 
+    config: Config
+    scope: Scope
+    server_send: SendNow
+    """The server's `send`, or a `RevocableConnection`'s."""
+
+    hooks: Hooks | None
+    """What a `Terminator` adds, on routes that have one."""
+
+    pings: int
+    """How many pings have been sent."""
+
+    abort_requested: bool
+    """Whether the app, or its own signal, has asked for the pings to stop."""
+
+    _server_receive: Receive
+    _read_ahead: "_ReadAhead | None"
+    _controller: AbortController | None
+
     inbound: Inbound
     """What is known of the messages that are still to come from the client."""
 
@@ -112,20 +133,6 @@ class Request:
 
     reason: StopReason | None
     """Why the pings have stopped; `None` until they have."""
-
-    def __init__(self, config: Config, scope: Scope, receive: Receive, send: SendNow) -> None:
-        self.config = config
-        self.scope = scope
-        self.server_send = send
-        self._server_receive = receive
-        self.hooks: Hooks | None = None
-        self.nesting = None
-        self.inbound = OPEN
-        self.is_reading = self.abort_requested = False
-        self._read_ahead: _ReadAhead | None = None
-        self._controller: AbortController | None = None
-        self.reason = None
-        self.pings = 0
 
     # Receiving
 

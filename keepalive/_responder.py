@@ -12,7 +12,7 @@ from ._events import StopReason
 from ._headers import classify, may_be_stream, with_anti_buffering, with_reusable_headers
 from ._live import NOTHING, LiveStream
 from ._nesting import OUTER, Nesting
-from ._request import Request
+from ._request import OPEN, Request
 from ._routing import Plan, Route
 from ._types import BODY, START, Message, Receive, Scope, SendNow
 
@@ -56,10 +56,19 @@ class Responder(Request):
     def __init__(
         self, config: Config, route: Route, scope: Scope, receive: Receive, send: SendNow
     ) -> None:
-        Request.__init__(self, config, scope, receive, send)  # `super()` takes thrice the time
+        # Those of `Request` as well: a constructor that calls another one takes 0.1 us more,
+        # which is a twentieth of what a plain response costs.
+        self.config = config
         self.route = route
+        self.scope = scope
+        self.server_send = send
+        self._server_receive = receive
         self.state = UNDECIDED
-        self.live = None
+        self.inbound = OPEN
+        self.is_reading = self.abort_requested = False
+        self.live = self.hooks = self.nesting = self.reason = None
+        self._read_ahead = self._controller = None
+        self.pings = 0
         outer: Responder | None = scope.get(SCOPE_KEY)
         if outer is not None and outer.state is not CLOSED:  # of a copy made before
             self._nest(outer)
