@@ -59,12 +59,19 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from ._abort import AbortSignal
 from ._boundary import BoundaryTracker, has_data, is_last_body
 from ._connection import ClientDisconnected
-from ._eventloop import Cancel, must_propagate, try_spawn
+from ._eventloop import Cancel, finish, must_propagate, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
-from ._ping import Ping, frame_or_fallback
+from ._ping import BLANK_LINE, LF, Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
-from ._scheduler import CLOCK_RESOLUTION, PingCoroutine, PingScheduler
+from ._scheduler import (
+    CLOCK_RESOLUTION,
+    NOT_DUE,
+    SENT,
+    PingCoroutine,
+    PingScheduler,
+    PollResult,
+)
 from ._timing import first_ping_at, next_due, next_poll
 from ._types import BODY, TRAILERS, Message
 
@@ -498,41 +505,65 @@ class LiveStream(BoundaryTracker):
         """The signal that stops all streams of the middleware."""
         return self._request.config.stop_signal
 
-    def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
-        """Return a ping to send, if one was due by `latest`, and when to poll again."""
+    def poll(self, now: float, latest: float) -> tuple[PollResult, float]:
+        """Send a ping, if one was due by `latest`.
+
+        Returns what came of it, and when to poll again. The usual case is decided here: it is
+        most of what an idle stream costs.
+        """
+        request, plan = self._request, self.plan
+        if not (request.is_reading and plan.idle and request.nesting is None):
+            return self._poll_unusual(now, latest)
+        last, interval = self._last_ping, plan.policy.interval
+        last = max(last, self._last_data)
+        if last + interval > latest:
+            self._leave_idle_quick_mode(now)
+            return NOT_DUE, last + interval
+        if self._mode is not CHECKED or self._ping_state is not IDLE or not self._can_ping:
+            return self._due_ping(now), now + interval
+        context = self._context or Context()
+        ping = context.run(self._begin_ping, now)
+        return SENT if ping is None else (context, ping), now + interval
+
+    def _poll_unusual(self, now: float, latest: float) -> tuple[PollResult, float]:
+        """Do the same if nobody waits for the disconnect, or with other pacing, or nested."""
         policy = self.plan.policy
         request = self._request
-        if self._mode is not CHECKED and now - self._last_data > CLOCK_RESOLUTION:
-            self.leave_quick_mode()  # no longer busy
+        self._leave_idle_quick_mode(now)
         listening_began = not request.is_reading and request.ensure_listening(
             self.scheduler.loop, self.context
         )
         if not request.sends_pings:
-            return None, now + policy.interval
+            return NOT_DUE, now + policy.interval
         due = next_due(policy, self.started, self._last_sent, now)
         if due > latest:
-            return None, due
+            return NOT_DUE, due
+        result: PollResult
         if listening_began and self._ping_state is not SENDING:
-            ping: PingCoroutine | None = self._ping_unless_disconnected(now)
+            result = self.context, self._ping_unless_disconnected(now)
         else:
-            ping = self._due_ping(now)
-        return ping, next_poll(policy, due, now)
+            result = self._due_ping(now)
+        return result, next_poll(policy, due, now)
+
+    def _leave_idle_quick_mode(self, now: float) -> None:
+        if self._mode is not CHECKED and now - self._last_data > CLOCK_RESOLUTION:
+            self.leave_quick_mode()
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""
         self._cancel_ping = cancel
 
-    def _due_ping(self, now: float) -> PingCoroutine | None:
+    def _due_ping(self, now: float) -> PollResult:
         """Return the ping that is due, if it can be sent now; otherwise record that it is."""
         if self._ping_state is SENDING:
-            return None
+            return NOT_DUE
         if self._can_ping:
-            return self._send_ping(now)
+            return self.context, self._send_ping(now)
         self.leave_quick_mode()
         if self._ping_state is not DUE:  # not since the last poll either
             app_is_sending = self._sends or self._waiters
             self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
-        return None
+        return NOT_DUE
 
     async def _ping_unless_disconnected(self, now: float) -> None:
         """Send the ping that is due, unless the client turns out to be gone already."""
@@ -540,25 +571,68 @@ class LiveStream(BoundaryTracker):
             await checkpoint()
         due = next_due(self.plan.policy, self.started, self._last_sent, now)
         if due <= now + self.slack:
-            ping = self._due_ping(now)
-            if ping is not None:
-                await ping
+            if self._can_ping:
+                await self._send_ping(now)
+            else:
+                self._due_ping(now)
 
     @property
     def _can_ping(self) -> bool:
-        alive = not self.is_busy and self._request.is_alive
-        return alive and self.is_at(self.plan.boundary)
+        # As `not self.is_busy and self._request.is_alive`, which are five more calls a ping.
+        request = self._request
+        return not (
+            self._sends
+            or self._ping_state is SENDING
+            or self._mode is QUICK_SENDING
+            or self._waiters
+            or self.saw_last_body
+            or request.reason is not None
+            or request.abort_requested
+            or request.config.stop_signal.aborted
+        ) and (self._tail is BLANK_LINE or self.is_at(self.plan.boundary))
+
+    def _begin_ping(self, now: float) -> PingCoroutine | None:
+        """Send a ping in the stream's context.
+
+        Returns `None` if the server has sent it; a coroutine if it has to wait, or has failed.
+        """
+        payload = self._prepare_ping()
+        # A message of its own for each: a compressing middleware around this one changes it.
+        message = {"type": BODY, "body": payload, "more_body": True}
+        try:
+            sending = self._request.server_send(message)
+            if sending is not None:
+                steps = sending.__await__()
+                for awaited in steps:
+                    return self._finish_ping(finish(steps, awaited), payload, now)
+        except BaseException as error:
+            return self._finish_ping(_failed(error), payload, now)
+        self._ping_state = IDLE
+        self._record_ping(payload, now)
+        return None
 
     async def _send_ping(self, now: float) -> None:
-        self.leave_quick_mode()
-        payload = frame_or_fallback(self.plan.ping, self.newline)
+        payload = self._prepare_ping()
+        message = {"type": BODY, "body": payload, "more_body": True}
+        await self._finish_ping(self._write(message), payload, now)
+
+    def _prepare_ping(self) -> bytes:
+        """Return what is to be sent, and record that it is."""
+        if self._mode is not CHECKED:
+            self.leave_quick_mode()
+        payload = self.plan.payload
+        if payload is None or self.newline is not LF:
+            payload = frame_or_fallback(self.plan.ping, self.newline)
         self._ping_state = SENDING
-        if self.is_empty:
+        if self._bom_prefix == b"":
             self.filter_bom()
         if self._request.nesting is not None:
             self._request.nesting.announce_ping(payload)
+        return payload
+
+    async def _finish_ping(self, sending: Awaitable[None], payload: bytes, now: float) -> None:
         try:
-            await self._write({"type": BODY, "body": payload, "more_body": True})
+            await sending
         except OSError as error:
             self.end(StopReason.DISCONNECTED, error)
         except BaseException as error:
@@ -568,16 +642,16 @@ class LiveStream(BoundaryTracker):
             self.stop(StopReason.WRITE_FAILED, error)  # the app gets an error of its own
         else:
             if self.report is not ENDED:  # a blocked send may outlast its stream
-                self._record_ping(payload, now)
+                # Counted from when its send began, unless that took long: the next ping comes
+                # an interval later, not an interval and the time of a send.
+                ended = self.scheduler.time()
+                self._record_ping(payload, now if ended - now <= self.slack else ended)
         finally:
             self._cancel_ping = None
             self._sent()
 
-    def _record_ping(self, payload: bytes, begun: float) -> None:
-        now = self.scheduler.time()
-        # Counted from when its send began, unless that took long: the next ping comes an
-        # interval later, not an interval and the time of a send.
-        self._last_ping = begun if now - begun <= self.slack else now
+    def _record_ping(self, payload: bytes, when: float) -> None:
+        self._last_ping = when
         self.bytes_sent += len(payload)
         request = self._request
         request.pings += 1
@@ -729,6 +803,10 @@ class LiveStream(BoundaryTracker):
         self.end(reason, error)
         self._request.cancel_read_ahead()
         self.cancel_ping()
+
+
+async def _failed(error: BaseException) -> None:
+    raise error
 
 
 class WaitQueue(list[anyio.Event]):
