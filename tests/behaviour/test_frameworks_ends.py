@@ -39,7 +39,7 @@ try:
 except ImportError:  # before FastAPI 0.135
     EventSourceResponse = None
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("frozen_heap")]
 
 STREAMS = 12
 TICK = 1 / 1024
@@ -210,15 +210,6 @@ def of_clients_that_leave(endpoint, function, seconds):
         outcomes.update(met.outcomes)
         most = max(most, sum(outcome != expected for outcome in met.outcomes))
     return outcomes, most and max(most, 3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _frozen():
-    """Spare each collection what was there before."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

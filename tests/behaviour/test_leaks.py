@@ -35,6 +35,7 @@ from keepalive import (
 ANYIO = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
 BOUNDS = {"drain": 0.5, "max_lifetime": 60, "send_timeout": 5}
 EARLY = {"start_after": 20}
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("frozen_heap")]
 
 
 class Gone(Exception):

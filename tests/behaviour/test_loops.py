@@ -33,7 +33,7 @@ from support.internals import cancellable
 
 from keepalive import AbortController, KeepaliveMiddleware, StopReason, StreamEnded
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("frozen_heap")]
 
 MOST_IN_A_TURN = 32
 

@@ -1,6 +1,5 @@
 """The state machine with an app that starts late, perhaps too late."""
 
-import pytest
 from model.early_machine import (
     AskedInBodyMachine,
     AskedInBodyTrioMachine,
@@ -8,8 +7,6 @@ from model.early_machine import (
     EarlyTrioMachine,
 )
 from model.machine import run_machine
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_on_asyncio():

@@ -1,9 +1,6 @@
 """App, server, client and owner, played against each other in random order."""
 
-import pytest
 from model.machine import Machine, TrioMachine, run_machine
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_on_asyncio():

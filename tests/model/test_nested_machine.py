@@ -1,10 +1,7 @@
 """The state machine with other middlewares around the one that it observes."""
 
-import pytest
 from model.machine import run_machine
 from model.nested_machine import NestedMachine, NestedTrioMachine
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_on_asyncio():

@@ -177,6 +177,7 @@ def test_command(readme: str) -> str:
 test_command.__test__ = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [*map(marked, PAGES)])
 def test_the_python_of_a_page_runs(page):
     text = page.read_text()

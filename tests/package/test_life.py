@@ -249,7 +249,7 @@ def test_streams_go_each_way_of_the_diagram_and_no_other(backend):
     assert watch.seen == LIFE.TRANSITIONS | {(None, LIFE.FIRST)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [Machine, EarlyMachine], ids=["app", "early"])
 def test_a_stream_goes_no_way_that_is_not_in_the_diagram(machine):
     bounds = settings(
