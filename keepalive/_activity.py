@@ -6,7 +6,7 @@ what `max_silence` limits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from ._boundary import has_data
@@ -62,7 +62,7 @@ class Silence:
     """
 
     _time: Callable[[], float]
-    _since: float = 0.0
+    _since: float = field(init=False)
     """When it began, apart from the time that sends took since."""
     _sends: int = 0
     """Sends that are under way."""
@@ -71,36 +71,44 @@ class Silence:
     on_resumed: Callable[[], None] = do_nothing
     """Called when the last send under way has ended."""
 
-    def begin(self) -> None:
-        """Count from now on: the response starts."""
-        self._since = self._send_began = self._time()
+    def __post_init__(self) -> None:
+        self._since = self._time()
 
     @property
     def is_paused(self) -> bool:
         """Whether a send is under way."""
         return self._sends > 0
 
-    def ends_at(self, limit: float) -> float:
-        """Return when the silence reaches `limit` seconds, if nothing more is sent."""
-        return self._since + limit
+    def ends_at(self, limit: float, last_data: float) -> float:
+        """Return when the silence reaches `limit` seconds, if nothing more is sent.
 
-    async def send(self, send: Send, message: Message, *, is_ping: bool = False) -> None:
-        """Send a message of the app, or a ping of a middleware within this one.
-
-        The app's next send may have to wait for that ping, so it is a pause as well.
+        Args:
+            limit: The seconds.
+            last_data: When the app last sent a byte, if that was not observed here.
         """
-        is_data = has_data(message) and not is_ping
+        return max(self._since, last_data) + limit
+
+    def pause(self) -> None:
+        """Called when a send begins: the app's, or one that it may have to wait for."""
         if not self._sends:
             self._send_began = self._time()
         self._sends += 1
+
+    def resume(self, *, is_data: bool) -> None:
+        """Called when that send has ended; `is_data`: whether it was of bytes of the app."""
+        self._sends -= 1
+        now = self._time()
+        if is_data:
+            self._since = self._send_began = now
+        elif not self._sends:
+            self._since += now - self._send_began
+        if not self._sends:
+            self.on_resumed()
+
+    async def send(self, send: Send, message: Message) -> None:
+        """Send a message of the app by a function that does not report it here."""
+        self.pause()
         try:
             await send(message)
         finally:
-            self._sends -= 1
-            now = self._time()
-            if is_data:
-                self._since = self._send_began = now
-            elif not self._sends:
-                self._since += now - self._send_began
-            if not self._sends:
-                self.on_resumed()
+            self.resume(is_data=has_data(message))

@@ -55,6 +55,13 @@ class BoundaryTracker:
         """Whether a ping that needs this boundary may be sent now."""
         return self._tail is BLANK_LINE or ends_at(boundary, self._tail)
 
+    def shorten_tail(self) -> None:
+        """Keep no more of the last bytes than is needed."""
+        if self._tail.endswith(BLANK_LINE):
+            self._tail = BLANK_LINE  # one object for all idle streams: see `is_at`
+        else:
+            self._tail = self._tail[-3:]
+
     def mark_unknown(self) -> None:
         """Forget the position: there is no boundary until the app reaches one again."""
         self._bom_prefix, self._tail = None, _UNKNOWN
@@ -134,10 +141,8 @@ class BoundaryTracker:
             (0x0D in data and CRLF in data) or (data[0] == 0x0A and self._tail.endswith(b"\r"))
         ):
             self.newline = CRLF
-        if data.endswith(BLANK_LINE):
-            self._tail = BLANK_LINE  # one object for all idle streams: see `is_at`
-        else:
-            self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
+        self._tail = data if len(data) > 2 else self._tail + data
+        self.shorten_tail()
 
     def _after_bom(self, start: bytes) -> bytes:
         """Return what follows a BOM at the start; nothing while it may still be one."""

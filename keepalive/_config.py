@@ -1,7 +1,7 @@
 """What all requests of one middleware share."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ._abort import AbortSignal
 from ._events import Observer
@@ -9,7 +9,8 @@ from ._inflight import InFlight
 from ._types import Scope
 
 
-class Config(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Config:
     """What the middleware passes to each of its requests.
 
     Attributes:

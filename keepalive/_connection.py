@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
-from ._eventloop import CancellableBlock, cancellable
+from ._eventloop import CancellableBlock, can_begin, cancellable, finish
+from ._events import StopReason
 from ._types import DISCONNECT, Message, Receive, Send, do_nothing
 
 ConnectionState: TypeAlias = Literal["direct", "open", "revoked"]
@@ -26,6 +27,11 @@ REVOKED: Final = "revoked"
 
 class ClientDisconnected(ConnectionError):  # noqa: N818  # as Starlette's ClientDisconnect
     """Raised by the app's `send` after the middleware has ended its stream."""
+
+    @classmethod
+    def after(cls, reason: StopReason | None) -> "ClientDisconnected":
+        """Return the error for a stream whose pings have stopped for that reason."""
+        return cls(f"the stream has been ended: {reason or StopReason.COMPLETED}")
 
 
 def caused_by_disconnect(error: BaseException) -> bool:
@@ -76,21 +82,33 @@ class RevocableConnection:
     state: ConnectionState = DIRECT
     on_send_timeout: Callable[[], None] = do_nothing
     """Called when a send has taken longer than the send timeout."""
+    _can_begin: bool = field(default_factory=can_begin)
     discard: Callable[[], Awaitable[None]] = field(init=False)
     """Called in place of a send that no longer reaches the server. Must be set."""
 
-    def send(self, message: Message) -> Awaitable[None]:
-        """Pass a message to the server."""
-        if self.state is DIRECT:
-            return self._send(message)
-        return self.discard() if self.state is REVOKED else self._interruptible_send(message)
+    def send(self, message: Message) -> Awaitable[None] | None:
+        """Pass a message to the server.
 
-    async def _interruptible_send(self, message: Message) -> None:
+        Returns an awaitable; or, while a stream is open, `None` if the server has sent the
+        message without having to wait. Nearly all sends are of that kind, and what can be
+        interrupted costs more than they do.
+        """
+        if self.state is not OPEN:
+            return self._send(message) if self.state is DIRECT else self.discard()
+        sending = self._send(message)
+        if not self._can_begin:
+            return self._interruptible(sending)
+        steps = sending.__await__()
+        for awaited in steps:
+            return self._interruptible(finish(steps, awaited))
+        return None
+
+    async def _interruptible(self, sending: Awaitable[None]) -> None:
         call = cancellable(self._send_timeout)
         self._calls.add(call)
         try:
             with call:
-                await self._send(message)
+                await sending
         except Exception:
             if not call.cancel_called:  # else it is the server's reaction to the cancellation
                 raise

@@ -21,7 +21,7 @@ The states (`EarlyState`)
 from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
@@ -109,7 +109,8 @@ class EarlyStart:
     """Whether the app has received a part of the request's body."""
     _app_sends: int = 0
     """Sends of the app that are under way, of messages before its response start."""
-    _start_done: anyio.Event = field(default_factory=anyio.Event)
+    _start_done: anyio.Event = field(init=False)
+    """Set when the middleware's start has been sent, or rejected. From `STARTING` on."""
     _extensions: object = None
     """The scope's, before some of them were hidden."""
     _body: RequestBody = field(default_factory=RequestBody)
@@ -162,6 +163,7 @@ class EarlyStart:
         if (signal is not None and signal.aborted) or not self._claim():
             return
         self._state = STARTING
+        self._start_done = anyio.Event()
         self._begin_late(plan)
         loop = self._scheduler.loop
         cancel = try_spawn(loop, self._start, self._context, self._on_start_done)
@@ -239,7 +241,7 @@ class EarlyStart:
         def signal_for(_: Scope) -> AbortSignal | None:
             return signal
 
-        responder.config = responder.config._replace(signal_for=signal_for)
+        responder.config = replace(responder.config, signal_for=signal_for)
         return signal
 
     def _disconnected(self) -> None:
@@ -266,6 +268,8 @@ class EarlyStart:
             self._body.release()
         if self._state is APP_STARTED:  # nearly always, so without another coroutine
             return self._responder.send(message)
+        if self._terminator.state is REVOKED:
+            return self._terminator.discard_late()
         return self._send_late(message)
 
     async def _send_before_start(self, message: Message) -> None:
@@ -278,6 +282,14 @@ class EarlyStart:
         self._try_start()
 
     async def _send_late(self, message: Message) -> None:
+        """Send a message after the middleware's start. Not all of them reach the stream."""
+        silence = self._terminator.hooks.silence
+        if silence is None:
+            await self._handle_late(message)
+        else:
+            await silence.send(self._handle_late, message)
+
+    async def _handle_late(self, message: Message) -> None:
         if self._state is STARTING:
             await self._start_done.wait()
         kind = message.get("type")
@@ -374,6 +386,8 @@ class EarlyStart:
 
     async def _answer_for_app(self, error: Exception | None = None) -> None:
         """Send the summary, if the app has ended without having completed its response."""
+        if self._state not in (STARTING, STARTED, EMPTY, BUFFERING):
+            return
         with cancellable(APP_EXIT_TIMEOUT):
             if self._state is STARTING:
                 await self._start_done.wait()

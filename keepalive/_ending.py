@@ -64,9 +64,8 @@ from ._ping import Ping
 from ._policy import Policy
 from ._request import Hooks
 from ._responder import Responder
-from ._scheduler import PingScheduler
 from ._timing import drain_deadline, lifetime_deadline
-from ._types import LOGGER, ASGIApp, Message, Receive, Scope, Send, do_nothing
+from ._types import LOGGER, ASGIApp, Receive, Scope, Send, do_nothing
 
 BOUNDARY_TIMEOUT: Final = APP_EXIT_TIMEOUT / 2
 """Seconds that an end waits for the app to finish its event or its send."""
@@ -119,8 +118,6 @@ class Terminator:
     """Called for what is sent just before the last body, instead of the farewell."""
     activity: AppActivity = field(default_factory=AppActivity)
     """Whether the app listens."""
-    _silence: Silence | None = field(init=False)
-    """How long the app has been silent; `None` without `max_silence`."""
     _app_call: CancellableBlock = field(default_factory=cancellable)
     _app_cancelled: bool = False
     _deadline: float = inf
@@ -151,9 +148,6 @@ class Terminator:
         self.connection.discard = self._discard
         if self._responder.nesting is not None:
             self._responder.nesting.observe(self.activity)
-        self._silence = None
-        if self._policy.max_silence is not None:
-            self._silence = Silence(PingScheduler.current().time)
 
     async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the app. Suppresses what it raises because its stream was ended.
@@ -164,23 +158,10 @@ class Terminator:
             receive: The responder's, or an `EarlyStart`'s.
             send: The same.
         """
-
-        def app_send(message: Message) -> Awaitable[None]:
-            if self._is_inner_ping(message):
-                if self._silence is None:
-                    return self._pass_ping(message)
-                return self._silence.send(self._pass_ping, message, is_ping=True)
-            if self.state is REVOKED:
-                self._note_late_send()
-                return self._discard()
-            if self._silence is not None:
-                return self._silence.send(send, message)
-            return send(message)
-
         try:
             with self._app_call:
                 try:
-                    await app(scope, partial(self.activity.receive, receive), app_send)
+                    await app(scope, partial(self.activity.receive, receive), send)
                 except BaseException as error:
                     self._log_lost_errors(error)
                     raise
@@ -202,6 +183,11 @@ class Terminator:
         """Discard a message of the app, or raise an `OSError` if the app does not listen."""
         await self._discard_function()
 
+    async def discard_late(self) -> None:
+        """Discard a message that the app sends after the end."""
+        self._note_late_send()
+        await self._discard_function()
+
     def _note_late_send(self) -> None:
         if (live := self._responder.live) is not None:
             self._late_send_at = live.scheduler.time()
@@ -209,16 +195,6 @@ class Terminator:
                 # Not now: this is the app's own task, which may end without another await, and
                 # its cancellation would then reach whatever called it.
                 live.scheduler.loop.call_soon(self._cancel_app)
-
-    def _is_inner_ping(self, message: Message) -> bool:
-        nesting, live = self._responder.nesting, self._responder.live
-        return nesting is not None and live is not None and nesting.is_inner_ping(message)
-
-    async def _pass_ping(self, message: Message) -> None:
-        """Send a ping of an inner middleware. One that is discarded must not be counted."""
-        await self._live.pass_ping(message)
-        if self.state is REVOKED:
-            await _raise_disconnected(self._responder.reason)
 
     @property
     def _observed(self) -> AppActivity:
@@ -234,8 +210,7 @@ class Terminator:
             # the app's cancel scopes, so that their cancellation does not strike in a send,
             # where it never does on a server that discards.
             return cancel_shielded_checkpoint
-        reason = self._responder.reason or StopReason.COMPLETED
-        return partial(_raise_disconnected, reason)
+        return partial(_raise_disconnected, self._responder.reason)
 
     # Hooks: what happens to the stream
 
@@ -248,16 +223,16 @@ class Terminator:
             self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
-        if self._silence is not None:
-            self._silence.begin()
-            self._watch_silence(self._silence)
+        if policy.max_silence is not None:
+            self.hooks.silence = silence = Silence(live.scheduler.time)
+            self._watch_silence(silence)
         if self._responder.reason is not None:
             self._stopped()
 
     def _rejected(self) -> None:
         self.state = IDLE
         self._is_draining = False
-        self.hooks.after_send = None
+        self.hooks.after_send = self.hooks.silence = None
         self.connection.state = connections.DIRECT
         self._forget()
 
@@ -290,11 +265,12 @@ class Terminator:
 
     def closed(self) -> None:
         """Called when the app's call is over. Tasks that it has left behind may still send."""
+        if self._responder.live is not None:
+            self._forget()
         if self.state is not REVOKED:
             self.state = IDLE
             self.connection.state = connections.DIRECT
         self.hooks.clear()
-        self._forget()
         self.connection.on_send_timeout, self.summary = do_nothing, None
         self.connection.discard = self._discard_function
 
@@ -352,9 +328,9 @@ class Terminator:
     def _cancel_timers(self) -> None:
         self._deadline = inf
         self._unwatch_silence()
-        for cancel in (self._cancel_timer, self._cancel_end):
-            with suppress(RuntimeError):  # the event loop may have been closed
-                cancel()
+        with suppress(RuntimeError):  # the event loop may have been closed
+            self._cancel_timer()
+            self._cancel_end()
         self._cancel_timer = self._cancel_end = do_nothing
         if self.state is ENDING:
             self.state = OPEN
@@ -364,7 +340,7 @@ class Terminator:
     def _watch_silence(self, silence: Silence) -> None:
         """Set the timer to when the silence will be too long, if nothing more is sent."""
         silence.on_resumed = do_nothing
-        self._watched = when = silence.ends_at(cast("float", self._policy.max_silence))
+        self._watched = when = self._silence_ends_at(silence)
         loop = self._live.scheduler.loop
         check = partial(self._check_silence, silence, when)
         # Two turns later, so that what the app sends at that very time goes first.
@@ -372,12 +348,17 @@ class Terminator:
             when, lambda: loop.call_soon(lambda: loop.call_soon(check))
         )
 
+    def _silence_ends_at(self, silence: Silence) -> float:
+        limit = cast("float", self._policy.max_silence)
+        return silence.ends_at(limit, self._live.last_data)
+
     def _check_silence(self, silence: Silence, watched: float) -> None:
         if self.state is not OPEN or self._watched != watched:
             return
+        self._live.leave_quick_mode()  # so that a send under way is a pause
         if silence.is_paused:
             silence.on_resumed = partial(self._watch_silence, silence)
-        elif silence.ends_at(cast("float", self._policy.max_silence)) > watched:
+        elif self._silence_ends_at(silence) > watched:
             self._watch_silence(silence)
         else:
             self._deadline = min(self._deadline, self._live.scheduler.time())
@@ -389,8 +370,8 @@ class Terminator:
         with suppress(RuntimeError):  # the event loop may have been closed
             self._cancel_silence()
         self._cancel_silence = do_nothing
-        if self._silence is not None:
-            self._silence.on_resumed = do_nothing
+        if self.hooks.silence is not None:
+            self.hooks.silence.on_resumed = do_nothing
 
     # The end
 
@@ -424,6 +405,7 @@ class Terminator:
             if self._can_finish:
                 await self._finish()
             else:
+                live.leave_quick_mode()
                 self.hooks.after_send = self._finish_at_boundary
                 await anyio.sleep_forever()
         if self.state is ENDING and not live.is_busy:
@@ -476,8 +458,11 @@ class Terminator:
         """Make the app see a disconnect from its next call on, and do no more."""
         self.state = REVOKED
         self.hooks.after_send = None
+        self.hooks.discard = self.discard_late
         self.connection.state = connections.REVOKED
         live = self._responder.live
+        if live is not None:
+            live.leave_quick_mode()
         if live is not None and self._responder.nesting is not None:
             # Not now: this may be within a send of the app that an inner middleware waits for,
             # whose cancellation would strike after it has returned.
@@ -499,5 +484,5 @@ class Terminator:
         self._app_call.cancel()
 
 
-async def _raise_disconnected(reason: object) -> None:
-    raise ClientDisconnected(f"the stream has been ended: {reason}")
+async def _raise_disconnected(reason: StopReason | None) -> None:
+    raise ClientDisconnected.after(reason)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 import types
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -74,19 +75,34 @@ def _trio_is_running() -> bool:
 
 
 class AsyncioLoop:
-    """asyncio's running loop, or uvloop's."""
+    """asyncio's running loop, or uvloop's.
 
-    __slots__ = ("_context", "_loop", "_tasks", "time")
+    It is kept for as long as the event loop, which it therefore refers to weakly.
+    """
+
+    __slots__ = ("_context", "_reference", "_tasks")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._reference = weakref.ref(asyncio.get_running_loop())
         self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
         # Otherwise timers would run in the context of the task that set them, and keep it.
         self._context = Context()
-        # Not `time.monotonic`, which is what it calls: a test may have replaced that for a
-        # while (freezegun). A timer that is set by one clock and compared with another is a
-        # busy loop.
-        self.time = self._loop.time
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._reference()
+        if loop is None:
+            raise RuntimeError("the event loop no longer exists")
+        return loop
+
+    def time(self) -> float:
+        """Return the time of the loop's clock.
+
+        Not `time.monotonic`, which is what it calls: a test may have replaced that for a
+        while (freezegun). A timer that is set by one clock and compared with another is a
+        busy loop.
+        """
+        return self._loop.time()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back in the next turn of the loop. To be called in the loop's thread."""
@@ -168,11 +184,12 @@ class TrioLoop:
     Tasks are system tasks, which end with the run.
     """
 
-    __slots__ = ("_token", "_trio", "time")
+    __slots__ = ("_reference", "_trio", "time")
 
     def __init__(self) -> None:
         self._trio = sys.modules["trio"]
-        self._token: trio.lowlevel.TrioToken = self._trio.lowlevel.current_trio_token()
+        token: trio.lowlevel.TrioToken = self._trio.lowlevel.current_trio_token()
+        self._reference = weakref.ref(token)
         self.time = self._trio.current_time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -186,8 +203,10 @@ class TrioLoop:
         return self.spawn(timer, Context(), do_nothing)
 
     def wake(self, callback: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._token.run_sync_soon(callback)
+        token = self._reference()
+        if token is not None:
+            with contextlib.suppress(RuntimeError):
+                token.run_sync_soon(callback)
 
     def spawn(self, work: Work, context: Context, done: Callable[[], None]) -> Cancel:
         scope: trio.CancelScope = self._trio.CancelScope()
@@ -223,6 +242,41 @@ def try_spawn(
     except Exception:
         LOGGER.exception("a task could not be started")
         return None
+
+
+def can_begin() -> bool:
+    """Whether an awaitable may be begun before the block in which it is finished.
+
+    trio's cancel scopes must be left in the reverse order, and a server may enter one in the
+    first step. asyncio's cancellation has no such order.
+    """
+    return not _trio_is_running()
+
+
+@types.coroutine
+def finish(steps: Generator[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """Await the rest of an awaitable whose first step has been made.
+
+    Args:
+        steps: The awaitable's iterator, as its `__await__` returned it.
+        awaited: What its first step has yielded.
+    """
+    value = None
+    try:
+        while True:
+            try:
+                resume, value = steps.send, (yield awaited)
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:  # a cancellation, above all
+                resume, value = steps.throw, error
+            try:
+                awaited = resume(value)
+            except StopIteration:
+                return
+    finally:
+        del value, awaited  # they may hold an error whose traceback refers to this frame
 
 
 @types.coroutine

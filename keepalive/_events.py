@@ -153,6 +153,11 @@ class Observer(Protocol):
         """Handle an event: a `StreamStarted`, a `PingSent` or a `StreamEnded`."""
 
 
+def is_observed(observer: Observer | None) -> bool:
+    """Whether anything consumes the events of a start and an end, so that they are made."""
+    return observer is not None or LOGGER.isEnabledFor(logging.DEBUG)
+
+
 def emit(observer: Observer | None, event: StreamEvent) -> None:
     """Log an event and pass it to the observer. What that raises is logged."""
     if type(event) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):

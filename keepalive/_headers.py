@@ -100,6 +100,8 @@ def may_be_stream(message: Message, other_types: bool) -> bool:
         for name, value in headers:
             # Comparing lengths first skips nearly all headers with one cheap operation.
             if len(name) == 12 and (name == _CONTENT_TYPE or name.lower() == _CONTENT_TYPE):
+                if len(value) < 17 or (value[5] | 0x20 != 0x65 and value[0] > 0x20):
+                    return False  # too short, or text/x, application/x, ...
                 return value.lstrip()[:17].lower() == _EVENT_STREAM
     except (AttributeError, KeyError, TypeError, ValueError):
         return True

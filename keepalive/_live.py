@@ -25,6 +25,17 @@ What moves them
     sends a ping that is DUE if the stream is now at the boundary. The end of a ping's send
     leads back to IDLE. A stop leads to IDLE, except from SENDING: that send goes on.
 
+The app's sends (`SendMode`)
+    CHECKED        The app's messages are looked at in full.
+    QUICK          The stream is busy and nothing about it is unusual: ordinary bodies take a
+                   short path through `send`, which is one coroutine and reads a coarse clock.
+    QUICK_SENDING  Such a body is being sent.
+
+    A stream becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
+    Everything that concerns an app's send from outside (a ping that becomes due, a stop, an
+    end, a message that is not an ordinary body, a second send at the same time) first makes it
+    CHECKED by `leave_quick_mode`, so that the short path need not know of any of it.
+
 Two turns of the event loop
     When its timer fires, the scheduler waits for two turns before it polls. If the app sends
     at this very time, the first turn wakes its task and in the second it sends. So at equal
@@ -38,6 +49,7 @@ The stream's course
     stream goes on sending the app's messages. What has been emitted is its `report`.
 """
 
+from collections.abc import Awaitable
 from contextvars import Context, copy_context
 from typing import Any, Final, Literal, TypeAlias
 
@@ -45,13 +57,14 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from ._abort import AbortSignal
-from ._boundary import BoundaryTracker, is_last_body
+from ._boundary import BoundaryTracker, has_data, is_last_body
+from ._connection import ClientDisconnected
 from ._eventloop import Cancel, must_propagate, try_spawn
-from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit
+from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
 from ._ping import Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
-from ._scheduler import PingCoroutine, PingScheduler
+from ._scheduler import CLOCK_RESOLUTION, PingCoroutine, PingScheduler
 from ._timing import first_ping_at, next_due, next_poll
 from ._types import BODY, TRAILERS, Message
 
@@ -91,6 +104,16 @@ SENDING: Final = "sending"
 """The middleware itself is sending: a ping, or the last body."""
 
 
+SendMode: TypeAlias = Literal["checked", "quick", "quick_sending"]
+
+CHECKED: Final = "checked"
+"""The app's messages are looked at in full."""
+QUICK: Final = "quick"
+"""The stream is busy, and nothing about it is unusual."""
+QUICK_SENDING: Final = "quick_sending"
+"""The same; a body is being sent."""
+
+
 class LiveStream(BoundaryTracker):
     """An open response that is kept alive. One object with its tracker, to save memory.
 
@@ -104,7 +127,9 @@ class LiveStream(BoundaryTracker):
         "_cancel_ping",
         "_context",
         "_error",
-        "_last_sent",
+        "_last_data",
+        "_last_ping",
+        "_mode",
         "_next",
         "_own_signal",
         "_ping_state",
@@ -135,7 +160,8 @@ class LiveStream(BoundaryTracker):
         self._waiters: WaitQueue | None = None
         self._cancel_ping: Cancel | None = None  # set while a ping's send is blocked
         self._ping_state: PingState = IDLE
-        self._sends = 0  # of the app, under way
+        self._mode: SendMode = CHECKED
+        self._sends = 0  # of the app, under way; without one in quick mode
         self.bytes_sent = 0
         self.report = NOTHING
         self.path = str(request.scope.get("path", ""))  # an app may delete it
@@ -148,11 +174,24 @@ class LiveStream(BoundaryTracker):
 
     def _restart_timer(self) -> None:
         policy = self.plan.policy
-        self.started = self.scheduler.time()
-        # When anything was last sent; with steady pacing, when a ping was.
-        self._last_sent = self.started
+        # When the app's bytes were last sent, and when a ping was; or when they would have
+        # been, for the first ping to be due.
+        self.started = self._last_data = self._last_ping = self.scheduler.time()
         if policy.first_ping is not None:
-            self._last_sent += policy.first_ping - policy.interval
+            self._last_ping += policy.first_ping - policy.interval
+            self._last_data = min(self.started, self._last_ping)
+
+    @property
+    def last_data(self) -> float:
+        """When the app's bytes were last sent, or the response started."""
+        return max(self.started, self._last_data)
+
+    @property
+    def _last_sent(self) -> float:
+        """From when the next ping is due an interval later."""
+        if self.plan.idle:
+            return max(self._last_data, self._last_ping)
+        return self._last_ping
 
     # The start
 
@@ -171,7 +210,7 @@ class LiveStream(BoundaryTracker):
         await self._send_start(message)
         if request.inbound is DISCONNECTED:
             self.report_end()
-        await self._after_send()
+        await self._call_after_send()
         if request.reason is None:
             self._restart_timer()
             self.scheduler.reschedule(self, self.started + (delay or policy.interval))
@@ -182,22 +221,43 @@ class LiveStream(BoundaryTracker):
         """Send a message that is not one of the app's bodies."""
         self._sends += 1
         try:
-            await self._request.server_send(message)
+            await self._write(message)
         except OSError as error:
             self.end(StopReason.DISCONNECTED, error)
             raise
         finally:
             self._sends -= 1
 
+    async def _write(self, message: Message) -> None:
+        """Pass a message to the server."""
+        sending = self._request.server_send(message)
+        if sending is not None:
+            await sending
+
     async def _send_start(self, message: Message) -> None:
-        await self._pass(message)
+        is_apps = not self._is_early
+        if is_apps:
+            self._pause_silence()
+        try:
+            await self._pass(message)
+        finally:
+            if is_apps:
+                self._resume_silence(is_data=False)
         self._ping_state = IDLE  # the first ping is due an interval from now
         self._report_start()
 
+    @property
+    def _is_early(self) -> bool:
+        """Whether the middleware has started the response."""
+        hooks = self._request.hooks
+        return hooks is not None and hooks.late is not None
+
     def _report_start(self) -> None:
-        if self.report is NOTHING:
-            self.report = STARTED
-            plan = self.plan
+        if self.report is not NOTHING:
+            return
+        self.report = STARTED
+        observer, plan = self._request.config.observer, self.plan
+        if is_observed(observer):
             event = StreamStarted(
                 path=self.path,
                 route=plan.pattern,
@@ -205,7 +265,7 @@ class LiveStream(BoundaryTracker):
                 policy=plan.configured,
                 ping=plan.ping,
             )
-            emit(self._request.config.observer, event)
+            emit(observer, event)
 
     def cancel_start(self) -> None:
         """Leave nothing behind: the server has rejected the response start."""
@@ -218,6 +278,74 @@ class LiveStream(BoundaryTracker):
 
     async def send(self, message: Message) -> None:
         """Send a message of the app, and then a ping that has been waiting for it."""
+        try:
+            body, more = message["body"], message["more_body"]
+        except KeyError:
+            body = more = None
+        if not (
+            self._mode is QUICK
+            and more
+            and type(body) is bytes
+            and (size := len(body)) > 2  # so that the position depends on no other body
+            and 0x0D not in body  # so that the line ending stays the same
+        ):
+            await self._send_checked(message)
+            return
+        # The short path: one coroutine for an event of a busy stream.
+        self._mode = QUICK_SENDING
+        self._tail = body
+        try:
+            sending = self._request.server_send(message)
+            if sending is not None:
+                await sending
+        except BaseException as error:
+            await self._quick_send_failed(message, error)
+            raise
+        self.bytes_sent += size
+        self._last_data = self.scheduler.now
+        if self._mode is QUICK_SENDING:
+            self._mode = QUICK
+        else:
+            await self._end_quick_send(message, size)
+
+    def _send_checked(self, message: Message) -> Awaitable[None]:
+        """Send a message of the app about which something may be unusual."""
+        self.leave_quick_mode()
+        if self._request.hooks is None and self._request.nesting is None:
+            return self._send(message)
+        return self._send_hooked(message)
+
+    async def _quick_send_failed(self, message: Message, error: BaseException) -> None:
+        self.leave_quick_mode()
+        try:
+            await self._send_failed(message, len(message["body"]), error)
+        finally:
+            self._sends -= 1
+            self._resume_silence(is_data=True)
+
+    async def _end_quick_send(self, message: Message, size: int) -> None:
+        """End a send that began in quick mode, which has been left since."""
+        self._sends -= 1
+        try:
+            await self._after_send(message, size)
+        finally:
+            self._resume_silence(is_data=True)
+
+    async def _send_hooked(self, message: Message) -> None:
+        """Send a message of the app on a route with limits, or within another middleware."""
+        nesting, hooks = self._request.nesting, self._request.hooks
+        if nesting is not None and nesting.is_inner_ping(message):
+            await self._pass_ping(message)
+        elif hooks is not None and hooks.discard is not None:
+            await hooks.discard()
+        else:
+            self._pause_silence()
+            try:
+                await self._send(message)
+            finally:
+                self._resume_silence(is_data=has_data(message))
+
+    async def _send(self, message: Message) -> None:
         if self._ping_state is SENDING or self._waiters:
             await self.wait_turn()
         if self._bom_filter is not None:
@@ -225,25 +353,73 @@ class LiveStream(BoundaryTracker):
         size = self.feed_message(message)
         self._sends += 1
         try:
-            await self._request.server_send(message)
+            sending = self._request.server_send(message)
+            if sending is not None:
+                await sending
         except BaseException as error:
             await self._send_failed(message, size, error)
             raise
         finally:
             self._sends -= 1
         if size:
-            self.bytes_sent += size
-            if self.plan.idle:
-                self._last_sent = self.scheduler.time()
+            self._record_data(size)
+        await self._after_send(message, size)
+
+    def _record_data(self, size: int) -> None:
+        """Record that bytes were sent, and change to quick mode if they come that quickly."""
+        before, now = self._last_data, self.scheduler.time()
+        self._last_data = now
+        if now - before < CLOCK_RESOLUTION and self.bytes_sent and self._can_be_quick:
+            self._mode = QUICK
+            self.scheduler.use_coarse_clock()
+        self.bytes_sent += size
+
+    @property
+    def _can_be_quick(self) -> bool:
+        """Whether the next body may be sent without regard to anything but its bytes."""
+        hooks = self._request.hooks
+        is_quiet = not (self._sends or self._waiters or self.saw_last_body)
+        return (
+            is_quiet
+            and self._ping_state is IDLE
+            and self._mode is CHECKED
+            and self._bom_prefix is None
+            and self.is_scheduled
+            and self.slack >= CLOCK_RESOLUTION
+            and (hooks is None or hooks.after_send is None)
+        )
+
+    def leave_quick_mode(self) -> None:
+        """Look at the app's messages in full again, and at the end of one under way."""
+        if self._mode is CHECKED:
+            return
+        if self._mode is QUICK_SENDING:
+            self._sends += 1
+            self._pause_silence()
+        self._mode = CHECKED
+        self.shorten_tail()
+        self.scheduler.leave_coarse_clock()
+
+    def _pause_silence(self) -> None:
+        hooks = self._request.hooks
+        if hooks is not None and hooks.silence is not None:
+            hooks.silence.pause()
+
+    def _resume_silence(self, *, is_data: bool) -> None:
+        hooks = self._request.hooks
+        if hooks is not None and hooks.silence is not None:
+            hooks.silence.resume(is_data=is_data)
+
+    async def _after_send(self, message: Message, size: int) -> None:
+        """Do what has been waiting for a send of the app."""
         if self.saw_last_body:
             if is_last_body(message):  # not a send of another task meanwhile
                 self.end(StopReason.COMPLETED)
         elif self._ping_state is not IDLE:
             await self._send_late_ping(size)
-        if self._request.hooks is not None:
-            await self._after_send()
+        await self._call_after_send()
 
-    async def _after_send(self) -> None:
+    async def _call_after_send(self) -> None:
         hooks = self._request.hooks
         if hooks is not None and hooks.after_send is not None:
             await hooks.after_send()
@@ -286,14 +462,19 @@ class LiveStream(BoundaryTracker):
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or about to be, or the last body has been."""
-        sending = self._ping_state is SENDING or self._sends > 0 or bool(self._waiters)
+        sending = self._ping_state is SENDING or self.is_app_sending or bool(self._waiters)
         return sending or self.saw_last_body
 
     @property
     def is_complete(self) -> bool:
         """Whether the last body has been sent."""
-        sending = self._sends or self._ping_state is SENDING
+        sending = self.is_app_sending or self._ping_state is SENDING
         return self.saw_last_body and not sending
+
+    @property
+    def is_app_sending(self) -> bool:
+        """Whether a message of the app is being passed to the server."""
+        return self._sends > 0 or self._mode is QUICK_SENDING
 
     # Pings. The scheduler uses the public members, and `check_signals`.
 
@@ -321,6 +502,8 @@ class LiveStream(BoundaryTracker):
         """Return a ping to send, if one was due by `latest`, and when to poll again."""
         policy = self.plan.policy
         request = self._request
+        if self._mode is not CHECKED and now - self._last_data > CLOCK_RESOLUTION:
+            self.leave_quick_mode()  # no longer busy
         listening_began = not request.is_reading and request.ensure_listening(
             self.scheduler.loop, self.context
         )
@@ -345,6 +528,7 @@ class LiveStream(BoundaryTracker):
             return None
         if self._can_ping:
             return self._send_ping(now)
+        self.leave_quick_mode()
         if self._ping_state is not DUE:  # not since the last poll either
             app_is_sending = self._sends or self._waiters
             self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
@@ -366,6 +550,7 @@ class LiveStream(BoundaryTracker):
         return alive and self.is_at(self.plan.boundary)
 
     async def _send_ping(self, now: float) -> None:
+        self.leave_quick_mode()
         payload = frame_or_fallback(self.plan.ping, self.newline)
         self._ping_state = SENDING
         if self.is_empty:
@@ -373,7 +558,7 @@ class LiveStream(BoundaryTracker):
         if self._request.nesting is not None:
             self._request.nesting.announce_ping(payload)
         try:
-            await self._request.server_send({"type": BODY, "body": payload, "more_body": True})
+            await self._write({"type": BODY, "body": payload, "more_body": True})
         except OSError as error:
             self.end(StopReason.DISCONNECTED, error)
         except BaseException as error:
@@ -392,7 +577,7 @@ class LiveStream(BoundaryTracker):
         now = self.scheduler.time()
         # Counted from when its send began, unless that took long: the next ping comes an
         # interval later, not an interval and the time of a send.
-        self._last_sent = begun if now - begun <= self.slack else now
+        self._last_ping = begun if now - begun <= self.slack else now
         self.bytes_sent += len(payload)
         request = self._request
         request.pings += 1
@@ -415,8 +600,9 @@ class LiveStream(BoundaryTracker):
 
     async def send_last(self, farewell: Ping | None) -> None:
         """Send a farewell and the last body. Not while `is_busy`."""
+        self.leave_quick_mode()
         self._ping_state = SENDING
-        send, hooks = self._request.server_send, self._request.hooks
+        send, hooks = self._write, self._request.hooks
         nesting = self._request.nesting
         if nesting is not None:
             nesting.is_finishing = True
@@ -434,15 +620,22 @@ class LiveStream(BoundaryTracker):
             if nesting is not None:
                 nesting.is_finishing = False
 
-    async def pass_ping(self, message: Message) -> None:
-        """Send a ping of a middleware within this one.
+    async def _pass_ping(self, message: Message) -> None:
+        """Send a ping of a middleware within this one. One that is discarded is an error.
 
         It ends at the boundary at which it was inserted, so the position stays the same.
         """
-        await self.wait_turn()
-        await self._pass(message)
-        self.bytes_sent += len(message["body"])
-        await self._after_send()
+        self._pause_silence()  # the app's next send may have to wait for it
+        try:
+            await self.wait_turn()
+            await self._pass(message)
+            self.bytes_sent += len(message["body"])
+            await self._call_after_send()
+        finally:
+            self._resume_silence(is_data=False)
+        hooks = self._request.hooks
+        if hooks is not None and hooks.discard is not None:
+            raise ClientDisconnected.after(self._request.reason)
 
     def _sent(self) -> None:
         self._ping_state = IDLE
@@ -470,6 +663,7 @@ class LiveStream(BoundaryTracker):
             self._error = error
         if self._ping_state is not SENDING:
             self._ping_state = IDLE
+        self.leave_quick_mode()  # no poll will end it
         self.scheduler.remove(self)
         if request.nesting is not None and not stopped_before:
             request.on_stopped(error)
@@ -490,9 +684,11 @@ class LiveStream(BoundaryTracker):
             self.report = ENDED
             if self._own_signal is not None:
                 self._own_signal.remove_callback(self.abort)
-            event = self._end_event(request.reason)
+            observer = request.config.observer
+            event = self._end_event(request.reason) if is_observed(observer) else None
             self._error = None  # its traceback refers to this stream
-            emit(request.config.observer, event)
+            if event is not None:
+                emit(observer, event)
         if request.hooks is not None:
             request.hooks.ended()
 

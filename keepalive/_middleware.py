@@ -24,7 +24,7 @@ from ._policy import (
     PolicyOptions,
     check_option_names,
 )
-from ._responder import Responder
+from ._responder import SCOPE_KEY, Responder
 from ._routing import Route, RouteFunction, RouteMap, Routes
 from ._signals import SignalOwner, on_signals
 from ._types import LIFESPAN, LOGGER, ASGIApp, Receive, Scope, Send, do_nothing, log_errors
@@ -142,8 +142,19 @@ class KeepaliveMiddleware:
         if scope["type"] != "http":
             await self._pass_through(scope, receive, send)
             return
-        # There is a frame of this function for every idle stream, so it is kept small.
-        app, responder, receive, send = self._pipeline(scope, receive, send)
+        # There is a frame of this function for every idle stream, so it is kept small. The
+        # usual pipeline is built here, since a call more would be felt by every response.
+        route, app = self._single_route or self._routes.match(scope), self.app
+        if (
+            route is None
+            or not route.is_plain
+            or SCOPE_KEY in scope
+            or scope.get("method") == "HEAD"
+        ):
+            app, responder, receive, send = self._pipeline(route, scope, receive, send)
+        else:
+            responder = Responder(self._config, route, scope, receive, send)
+            receive, send = responder.receive, responder.send
         try:
             await app(scope, receive, send)
         except BaseException:
@@ -169,10 +180,12 @@ class KeepaliveMiddleware:
     # connection, and the `Terminator` that revokes it, exist only where a stream may be ended.
 
     def _pipeline(
-        self, scope: Scope, receive: Receive, send: Send
+        self, route: Route | None, scope: Scope, receive: Receive, send: Send
     ) -> tuple[ASGIApp, Responder, Receive, Send]:
-        """Return what to call for a request, the responder, and what to call it with."""
-        route = self._single_route or self._routes.match(scope)
+        """Return what to call for a request, the responder, and what to call it with.
+
+        For every request that is unusual: `__call__` serves the others itself.
+        """
         if route is None:
             responder = Responder(self._config, self._routes.default, scope, receive, send)
             responder.exclude()

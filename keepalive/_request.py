@@ -18,13 +18,14 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from ._abort import AbortController
+from ._activity import Silence
 from ._config import Config
 from ._eventloop import Cancel, Loop, try_spawn
 from ._events import StopReason
 from ._headers import request_body_size
 from ._late import LateResponse
 from ._nesting import THIS, Nesting
-from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, Send, do_nothing
+from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, SendNow, do_nothing
 
 MAX_READ_AHEAD: Final = 3
 """Messages that are buffered for an app that does not read.
@@ -60,6 +61,10 @@ class Hooks:
     """Called when its own signal, or the app, has aborted it; perhaps after a stop."""
     after_send: Callable[[], Awaitable[None]] | None = None
     """Called after each message of the app, while it is set."""
+    discard: Callable[[], Awaitable[None]] | None = None
+    """Called in place of each send of the app, while it is set."""
+    silence: Silence | None = None
+    """How long the app has been silent, if that is limited."""
     ended: Callable[[], None] = do_nothing
     """Called when the stream has ended; again whenever that is reported again."""
     disconnected: Callable[[], None] = do_nothing
@@ -77,7 +82,10 @@ class Hooks:
 
 
 class Request:
-    """The state of one request that everything that serves it shares."""
+    """The state of one request that everything that serves it shares.
+
+    Storage, to be one object with the `Responder`, which also sets the fields.
+    """
 
     # There is one for every request, so it is as small as possible.
     __slots__ = (
@@ -96,6 +104,24 @@ class Request:
         "server_send",
     )
 
+    config: Config
+    scope: Scope
+    server_send: SendNow
+    """The server's `send`, or a `RevocableConnection`'s."""
+
+    hooks: Hooks | None
+    """What a `Terminator` adds, on routes that have one."""
+
+    pings: int
+    """How many pings have been sent."""
+
+    abort_requested: bool
+    """Whether the app, or its own signal, has asked for the pings to stop."""
+
+    _server_receive: Receive
+    _read_ahead: "_ReadAhead | None"
+    _controller: AbortController | None
+
     inbound: Inbound
     """What is known of the messages that are still to come from the client."""
 
@@ -107,20 +133,6 @@ class Request:
 
     reason: StopReason | None
     """Why the pings have stopped; `None` until they have."""
-
-    def __init__(self, config: Config, scope: Scope, receive: Receive, send: Send) -> None:
-        self.config = config
-        self.scope = scope
-        self.server_send = send
-        self._server_receive = receive
-        self.hooks: Hooks | None = None
-        self.nesting = None
-        self.inbound = OPEN
-        self.is_reading = self.abort_requested = False
-        self._read_ahead: _ReadAhead | None = None
-        self._controller: AbortController | None = None
-        self.reason = None
-        self.pings = 0
 
     # Receiving
 

@@ -12,9 +12,9 @@ from ._events import StopReason
 from ._headers import classify, may_be_stream, with_anti_buffering, with_reusable_headers
 from ._live import NOTHING, LiveStream
 from ._nesting import OUTER, Nesting
-from ._request import Request
+from ._request import OPEN, Request
 from ._routing import Plan, Route
-from ._types import BODY, START, Message, Receive, Scope, Send
+from ._types import BODY, START, Message, Receive, Scope, SendNow
 
 SCOPE_KEY: Final = "asgi-keepalive"
 """The key under which a request's scope holds its responder while the app runs."""
@@ -54,12 +54,21 @@ class Responder(Request):
     """The open stream, in the state `LIVE`."""
 
     def __init__(
-        self, config: Config, route: Route, scope: Scope, receive: Receive, send: Send
+        self, config: Config, route: Route, scope: Scope, receive: Receive, send: SendNow
     ) -> None:
-        Request.__init__(self, config, scope, receive, send)  # `super()` takes thrice the time
+        # Those of `Request` as well: a constructor that calls another one takes 0.1 us more,
+        # which is a twentieth of what a plain response costs.
+        self.config = config
         self.route = route
+        self.scope = scope
+        self.server_send = send
+        self._server_receive = receive
         self.state = UNDECIDED
-        self.live = None
+        self.inbound = OPEN
+        self.is_reading = self.abort_requested = False
+        self.live = self.hooks = self.nesting = self.reason = None
+        self._read_ahead = self._controller = None
+        self.pings = 0
         outer: Responder | None = scope.get(SCOPE_KEY)
         if outer is not None and outer.state is not CLOSED:  # of a copy made before
             self._nest(outer)
@@ -71,8 +80,9 @@ class Responder(Request):
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the app: the app's `send`."""
-        if self.live is not None:
-            return self.live.send(message)
+        live = self.live
+        if live is not None:
+            return live.send(message)
         if self.state is UNDECIDED:
             kind = message.get("type")
             if kind == START:
@@ -81,7 +91,8 @@ class Responder(Request):
                 self.state = FORWARDING
             elif kind == BODY:  # its start is still being sent, or missing
                 self.state = FORWARDING
-        return self.server_send(message)
+        sending: Awaitable[None] = self.server_send(message)  # never `None` without a stream
+        return sending
 
     def _start(self, message: Message, route: Route) -> Awaitable[None]:
         kind, media_type = classify(message, route.plans)
@@ -92,7 +103,8 @@ class Responder(Request):
             self.config.warn_compressed(route.pattern)
         if kind != "informational":
             self.state = FORWARDING
-        return self.server_send(message)
+        sending: Awaitable[None] = self.server_send(message)
+        return sending
 
     async def open(self, message: Message, plan: Plan) -> None:
         """Start a response that is kept alive."""

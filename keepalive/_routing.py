@@ -5,6 +5,7 @@ Source of the pattern syntax: Starlette, "Routing", path parameters.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from ._defaultping import DefaultPing, choose_ping
@@ -49,7 +50,8 @@ _FOREIGN_SYNTAX: Final = (
 """Parameters of other frameworks, and how they are written here. They would match as text."""
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
     """How streams of one media type on one route are kept alive.
 
     Created once, with its route, and shared by all of their streams.
@@ -87,7 +89,8 @@ class Plan(NamedTuple):
         return self.by_request[choose_ping(scope, start.get("headers", ()))]
 
 
-class Route(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
     """What was matched for a request: a policy and what follows from it.
 
     Attributes:
@@ -285,7 +288,7 @@ def _plan(
     )
     if is_event_stream and policy.ping is None:
         choices = {each: _with_ping(plan, each.value, own_farewell) for each in DefaultPing}
-        return plan._replace(by_request=choices)
+        return replace(plan, by_request=choices)
     return plan
 
 
@@ -305,8 +308,8 @@ def _with_ping(plan: Plan, ping: Ping, own_farewell: bool) -> Plan:
     farewell = plan.farewell
     if farewell is not None and is_event(farewell) and not (own_farewell or is_event(ping)):
         farewell = None
-    return plan._replace(
-        ping=ping, boundary=boundary_in(plan.media_type, ping), farewell=farewell
+    return replace(
+        plan, ping=ping, boundary=boundary_in(plan.media_type, ping), farewell=farewell
     )
 
 

@@ -27,6 +27,10 @@ Blocked pings
     server whose every send gives way is not limited to one ping per turn; but the usual round
     is one task.
 
+The coarse clock
+    Streams that send many events in a short time read `now` instead of the event loop's clock.
+    A timer moves it on while there are such streams.
+
 Batches
     All workers together poll at most BATCH streams in one turn of the event loop: the more of
     them there may be, the fewer each polls. Notifications are run in batches of the same size.
@@ -42,7 +46,7 @@ Threads
 import math
 import weakref
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -51,7 +55,7 @@ from anyio.lowlevel import RunVar
 from ._abort import AbortSignal, WeakCallback
 from ._eventloop import Cancel, Loop, current_loop, run_in
 from ._timerqueue import TIMER_ERROR, Entry, TimerQueue
-from ._types import LOGGER
+from ._types import LOGGER, do_nothing
 
 BATCH: Final = 32
 """Streams that are served in one turn of the event loop.
@@ -71,6 +75,13 @@ Less is usual on a busy machine, and intervals leave more than that before an id
 
 WARNING_INTERVAL: Final = 60.0
 """Seconds between two warnings about late timers."""
+
+CLOCK_RESOLUTION: Final = 0.1
+"""Seconds by which the time of the last event of a busy stream may be too early.
+
+Reading the event loop's clock for each event would take a quarter of the time that the event
+takes here (docs/performance.md). A timer that fires ten times a second does not.
+"""
 
 PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
 
@@ -109,7 +120,10 @@ class PingScheduler:
 
     __slots__ = (
         "__weakref__",
+        "_cancel_tick",
+        "_clock_users",
         "_coalescing",
+        "_holder",
         "_max_workers",
         "_notified",
         "_queue",
@@ -123,11 +137,14 @@ class PingScheduler:
         "_wakeup_pending",
         "_workers",
         "loop",
+        "now",
         "time",
     )
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, holder: "Holder | None" = None) -> None:
         self.loop = loop
+        # Weakly, so that there is no cycle of references.
+        self._holder = None if holder is None else weakref.ref(holder)
         self.time = loop.time
         self._queue = TimerQueue()
         self._timer: Cancel | None = None
@@ -142,15 +159,21 @@ class PingScheduler:
         self._notified: deque[Stream] = deque()
         self._wakeup_pending = False
         self._start_pending = False
+        self.now = 0.0  # the coarse clock
+        self._clock_users = 0
+        self._cancel_tick: Cancel = do_nothing
 
     @classmethod
     def current(cls) -> "PingScheduler":
-        """Return the running event loop's scheduler. It lives as long as it has streams."""
-        reference = _SCHEDULER.get(None)
-        scheduler = reference() if reference is not None else None
+        """Return the running event loop's scheduler. It lives as long as the loop."""
+        holder = _HOLDER.get(None)
+        if holder is None:
+            holder = Holder()
+            _HOLDER.set(holder)
+        scheduler = holder.reference()
         if scheduler is None:
-            scheduler = cls(current_loop())
-            _SCHEDULER.set(weakref.ref(scheduler))
+            holder.idle = scheduler = cls(current_loop(), holder)
+            holder.reference = weakref.ref(scheduler)
         return scheduler
 
     def __len__(self) -> int:
@@ -158,6 +181,8 @@ class PingScheduler:
 
     def add(self, stream: Stream, when: float) -> None:
         """Register a stream: poll it at `when`, and check its signals when one is aborted."""
+        if not self._queue:
+            self._hold(None)
         self._queue.schedule(stream, when, stream.slack)
         signal = stream.stop_signal
         subscription = self._subscriptions.get(signal)
@@ -182,6 +207,33 @@ class PingScheduler:
                 del self._subscriptions[signal]
             if not self._queue:
                 self._set_timer()
+                self._hold(self)
+
+    def _hold(self, scheduler: "PingScheduler | None") -> None:
+        holder = None if self._holder is None else self._holder()
+        if holder is not None:  # otherwise the event loop no longer exists
+            holder.idle = scheduler
+
+    # The coarse clock
+
+    def use_coarse_clock(self) -> None:
+        """Keep `now` up to date for one more stream, to CLOCK_RESOLUTION."""
+        self._clock_users += 1
+        if self._clock_users == 1:
+            self._tick()
+        else:
+            self.now = self.time()
+
+    def leave_coarse_clock(self) -> None:
+        """Undo `use_coarse_clock`."""
+        self._clock_users -= 1
+        if not self._clock_users:
+            self._cancel_tick()
+            self._cancel_tick = do_nothing
+
+    def _tick(self) -> None:
+        self.now = self.time()
+        self._cancel_tick = self.loop.call_at(self.now + CLOCK_RESOLUTION, self._tick)
 
     # Notifications
 
@@ -313,6 +365,24 @@ class PingScheduler:
         return queue.next_due_soon(now) if self._coalescing else queue.next_due(now)
 
 
+class Holder:
+    """Holds an event loop's scheduler while that has no streams.
+
+    anyio's `RunVar` refers to the holder for as long as the loop exists; the holder must not
+    refer to the loop by any path, or both would exist for ever. A scheduler without streams
+    does not; one with streams is held by those, and by its timer.
+    """
+
+    __slots__ = ("__weakref__", "idle", "reference")
+
+    idle: PingScheduler | None
+    """The scheduler while it has no streams."""
+
+    def __init__(self) -> None:
+        self.idle = None
+        self.reference: Callable[[], PingScheduler | None] = lambda: None
+
+
 class _Subscription:
     """One callback on a signal, for all the streams of an event loop that it stops.
 
@@ -374,5 +444,5 @@ class _Worker:
             self._scheduler.worker_done()
 
 
-_SCHEDULER: Final[RunVar["weakref.ref[PingScheduler]"]] = RunVar("keepalive scheduler")
+_HOLDER: Final[RunVar[Holder]] = RunVar("keepalive scheduler")
 """The key of each event loop's own scheduler; it holds no state itself."""

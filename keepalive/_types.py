@@ -11,6 +11,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+SendNow: TypeAlias = Callable[[Message], Any]
+"""As `Send`; but while a stream is open, it returns `None` if the message was sent at once."""
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST: Final = "http.request"

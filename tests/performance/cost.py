@@ -1,15 +1,15 @@
 """What a response costs in-process: with no server, no socket and no framework.
 
-It calls ASGI apps directly and measures their time.
-
-Each number is the best of several rounds; the rounds of all contestants are interleaved, so
-that a slow minute of the machine is slow for each of them.
+It calls ASGI apps directly and measures the CPU time of the process, not the time that passes:
+on a shared machine the latter depends on what else is running. Each number is the best of
+several rounds, and the rounds of all rows are interleaved.
 """
 
 import asyncio
+import gc
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from effort import Effort
 from tables import table
@@ -17,6 +17,7 @@ from tables import table
 from keepalive import KeepaliveMiddleware
 
 App = Callable[..., Awaitable[None]]
+Wrap = Callable[[App], App]
 
 EVENT = b"data: 0123456789012345678901234567890123456789\n\n"
 LOOPS = ("asyncio", "uvloop", "trio")
@@ -35,8 +36,8 @@ def plain(count: int) -> App:
     return app
 
 
-def stream(count: int) -> App:
-    """Return an app that is called once and sends `count` events."""
+def stream(count: int, calls: int = 1) -> App:
+    """Return an app that sends `count` events; it is called `calls` times."""
     headers = [(b"content-type", b"text/event-stream")]
 
     async def app(scope, receive, send):
@@ -46,7 +47,7 @@ def stream(count: int) -> App:
             await send({"type": "http.response.body", "body": EVENT, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    app.calls, app.units = 1, count  # type: ignore[attr-defined]
+    app.calls, app.units = calls, count  # type: ignore[attr-defined]
     return app
 
 
@@ -76,10 +77,46 @@ class ForwardOnly:
         await self.app(scope, forward_receive, forward_send)
 
 
-WRAPPERS: dict[str, Callable[[App], App]] = {
+def ours(**options: Any) -> Wrap:
+    """Return what wraps an app in this package's middleware."""
+    return lambda app: KeepaliveMiddleware(app, **options)  # type: ignore[return-value, arg-type]
+
+
+def nested(app: App) -> App:
+    """Wrap an app twice, as a library and the operator of an app may do."""
+    return ours(drain=10.0)(ours()(app))
+
+
+WITH_LIMITS: Final[dict[str, Wrap]] = {
+    "drain": ours(drain=10.0),
+    "max_lifetime": ours(max_lifetime=3600.0),
+    "max_silence": ours(max_silence=600.0),
+    "send_timeout": ours(send_timeout=30.0),
+    "start_after": ours(start_after=5.0, start_as="application/json"),
+    "nested": nested,
+}
+"""Options that cost something, and two middlewares around the same app."""
+
+WRAPPERS: Final[dict[str, Wrap]] = {
     "unwrapped": unwrapped,
     "forward only": ForwardOnly,
-    "asgi-keepalive": KeepaliveMiddleware,
+    "asgi-keepalive": ours(),
+    **WITH_LIMITS,
+}
+
+
+class Work(NamedTuple):
+    """What is measured: an app, and what each of its units is called."""
+
+    app: Callable[[int], App]
+    share: float
+    """How many units there are, for each of the usual."""
+
+
+WORK: Final[dict[str, Work]] = {
+    "plain response": Work(plain, 0.25),
+    "event": Work(stream, 1.0),
+    "stream of one event": Work(lambda count: stream(1, count), 0.1),
 }
 
 
@@ -112,12 +149,12 @@ async def send(message: dict[str, Any]) -> None:
 
 
 async def timed(app: App, calls: int) -> float:
-    """Return the seconds that so many calls took."""
+    """Return the CPU seconds that so many calls took."""
     scopes = [scope_of_server() for _ in range(calls)]
-    began = time.perf_counter()
+    began = time.process_time()
     for scope in scopes:
         await app(scope, receive, send)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def run_on(loop: str, main: Callable[..., Awaitable[float]], *args: object) -> float:
@@ -134,34 +171,49 @@ def run_on(loop: str, main: Callable[..., Awaitable[float]], *args: object) -> f
     return asyncio.run(main(*args))
 
 
-def added(loop: str, app: App, rounds: int) -> dict[str, float]:
-    """Return the microseconds that each wrapper takes for one unit of an app's work."""
-    best: dict[str, float] = {}
-    for _ in range(rounds):
-        for name, wrap in WRAPPERS.items():
-            calls, units = app.calls, app.units  # type: ignore[attr-defined]
-            took = run_on(loop, timed, wrap(app), calls) / (calls * units) * 1e6
-            best[name] = min(took, best.get(name, took))
-    return best
+def one_round(loop: str, apps: Mapping[tuple[str, str], App]) -> dict[tuple[str, str], float]:
+    """Return the CPU microseconds of a unit of each app's work."""
+    found = {}
+    for key, (app, wrapped) in apps.items():  # type: ignore[misc]
+        calls, units = app.calls, app.units
+        found[key] = run_on(loop, timed, wrapped, calls) / (calls * units) * 1e6
+    return found
 
 
 def measure(effort: Effort) -> dict[str, Any]:
-    """Return microseconds by loop, kind of response and wrapper."""
-    kinds = {"no stream": plain(effort.events), "event": stream(effort.events)}
-    return {
-        loop: {kind: added(loop, app, effort.rounds) for kind, app in kinds.items()}
-        for loop in LOOPS
-    }
+    """Return CPU microseconds by loop, kind of work and wrapper; the best of all rounds."""
+    apps: dict[Any, Any] = {}
+    for kind, work in WORK.items():
+        app = work.app(max(1, round(effort.events * work.share)))
+        apps |= {(kind, name): (app, wrap(app)) for name, wrap in WRAPPERS.items()}
+    gc.collect()
+    gc.freeze()  # what others have made is not walked in the middle of a round
+    found: dict[str, Any] = {}
+    for loop in LOOPS:
+        rounds = [one_round(loop, apps) for _ in range(effort.rounds)]
+        kinds = found[loop] = {kind: {} for kind in WORK}
+        for kind, name in apps:
+            kinds[kind][name] = min(each[kind, name] for each in rounds)
+    gc.unfreeze()
+    return found
 
 
 def tables(found: dict[str, Any]) -> str:
     """Return the Markdown tables of what was measured."""
-    rows = []
-    for loop, kinds in found.items():
-        for kind, took in kinds.items():
-            forward = took["forward only"] - took["unwrapped"]
-            ours = took["asgi-keepalive"] - took["unwrapped"]
-            times = [f"{each:.2f}" for each in (took["unwrapped"], forward, ours)]
-            rows.append([kind, loop, *times, f"{ours / forward:.1f}"])
-    head = ["for", "loop", "unwrapped, us", "forward only adds", "asgi-keepalive adds"]
-    return table("Cost in-process", [*head, "times forward only's"], rows)
+    parts = []
+    for kind in WORK:
+        rows = []
+        for name in WRAPPERS:
+            line = [name]
+            for kinds in found.values():
+                took = kinds[kind]
+                base = took["unwrapped"]
+                added, forward = took[name] - base, took["forward only"] - base
+                line.append(f"{base:.2f}" if name == "unwrapped" else f"+{added:.2f}")
+                line.append("" if name == "unwrapped" else f"{added / forward:.1f}")
+            rows.append(line)
+        head = ["wrapped in"]
+        for loop in found:
+            head += [f"{loop}, us", "times forward only"]
+        parts.append(table(f"{kind.capitalize()}, in-process, CPU time", head, rows))
+    return "\n".join(parts)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 import trio
 import trio.testing
-from support.internals import _SCHEDULER, PingScheduler, _JumpingSelector, _VirtualLoop
+from support.internals import _HOLDER, PingScheduler, _JumpingSelector, _VirtualLoop
 
 from keepalive import KeepaliveMiddleware, StreamEnded
 
@@ -97,8 +97,8 @@ def run(backend: str, main: Main) -> Any:
 
 def scheduled_streams() -> int:
     """Return how many streams the running loop's scheduler has."""
-    reference = _SCHEDULER.get(None)
-    scheduler: PingScheduler | None = reference() if reference is not None else None
+    holder = _HOLDER.get(None)
+    scheduler: PingScheduler | None = None if holder is None else holder.reference()
     return 0 if scheduler is None else len(scheduler)
 
 

@@ -10,7 +10,7 @@ from keepalive._eventloop import cancellable, current_loop, run_in
 from keepalive._inflight import APP_EXIT_TIMEOUT, InFlight
 from keepalive._ping import CRLF, LF, boundary_in, frame_of, is_event
 from keepalive._responder import Responder
-from keepalive._scheduler import _SCHEDULER, PingScheduler
+from keepalive._scheduler import _HOLDER, PingScheduler
 from keepalive._timerqueue import MAX_STALE
 from keepalive._types import LOGGER, ASGIApp, Message, Receive, Scope, Send
 from keepalive.testing import _JumpingSelector, _VirtualLoop
@@ -25,7 +25,7 @@ __all__ = [
     "LOGGER",
     "MAX_EXAMINED_BODY",
     "MAX_STALE",
-    "_SCHEDULER",
+    "_HOLDER",
     "ASGIApp",
     "InFlight",
     "Message",

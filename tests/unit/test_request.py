@@ -8,7 +8,7 @@ from support.harness import END, PING, START, body, http, play, run, settle, sta
 from support.internals import current_loop
 
 from keepalive import KeepaliveMiddleware, StopReason
-from keepalive._request import Request
+from keepalive._responder import Responder
 
 
 def request(data: bytes = b"", *, more: bool = False) -> dict:
@@ -443,7 +443,7 @@ def test_a_reader_that_is_cancelled_before_its_first_step_gives_its_place_up(bac
             await anyio.lowlevel.checkpoint()
             return DISCONNECT
 
-        request = Request(None, {}, receive, None)
+        request = Responder(KeepaliveMiddleware(print)._config, None, {}, receive, None)
         assert request.ensure_listening(current_loop(), copy_context())
         assert request.is_reading
         request.cancel_read_ahead()
@@ -470,7 +470,7 @@ def test_a_reader_that_has_begun_keeps_its_place_until_it_has_left(backend):
                     await anyio.sleep(5)
                 at_once.pop()
 
-        request = Request(None, {}, receive, None)
+        request = Responder(KeepaliveMiddleware(print)._config, None, {}, receive, None)
         assert request.ensure_listening(current_loop(), copy_context())
         await settle()
         request.cancel_read_ahead()

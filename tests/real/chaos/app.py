@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
-from support.internals import _SCHEDULER, BOUNDARY_TIMEOUT, Responder
+from support.internals import _HOLDER, BOUNDARY_TIMEOUT, Responder
 
 from keepalive import (
     KeepaliveMiddleware,
@@ -188,8 +188,8 @@ def count(fact: object) -> None:
 def left() -> dict[str, Any]:
     """Return what the process holds."""
     gc.collect()
-    reference = _SCHEDULER.get(None)
-    scheduler = reference() if reference is not None else None
+    holder = _HOLDER.get(None)
+    scheduler = None if holder is None else holder.reference()
     objects = gc.get_objects()
     return {
         "counts": counts,
