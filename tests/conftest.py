@@ -24,7 +24,7 @@ COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", COMMON, max_examples=30)
 # In place of Hypothesis's own profile of that name, which is derandomized too.
 settings.register_profile(
-    "ci", COMMON, max_examples=300, derandomize=True, database=None, print_blob=True
+    "ci", COMMON, max_examples=200, derandomize=True, database=None, print_blob=True
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 

@@ -226,6 +226,13 @@ def effects_of_importing(
     return json.loads(done.stdout.splitlines()[0])
 
 
+THREAD = """
+import threading, time
+threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+"""
+"""A thread that outlasts the look at it, and that the process doesn't wait for."""
+
+
 def test_an_import_has_no_effects(tmp_path):
     first = "import asyncio, anyio, anyio.lowlevel, typing_extensions"
     assert effects_of_importing("keepalive", tmp_path, first, "'keepalive.testing'") == []
@@ -238,7 +245,7 @@ def test_an_import_has_no_effects(tmp_path):
     ("text", "effect"),
     [
         ("import signal; signal.signal(signal.SIGTERM, lambda *_: None)", "signals"),
-        ("import threading; threading.Timer(1, print).start()", "threads"),
+        (THREAD, "threads"),
         ("import logging; logging.basicConfig()", "handlers"),
         ("import logging; logging.getLogger('keepalive').setLevel(10)", "levels"),
         ("import atexit; atexit.register(print)", "atexit"),

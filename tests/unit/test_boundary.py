@@ -38,6 +38,7 @@ def position_after(chunks) -> BoundaryTracker:
     return position
 
 
+@pytest.mark.slow
 def test_every_string_in_every_split():
     for stream in STRINGS:
         event, line = is_at(stream, "event"), is_at(stream, "line")

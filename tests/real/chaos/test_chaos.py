@@ -1,6 +1,6 @@
 """Chaos: hundreds of clients that come and go, read badly or not, on servers that stop.
 
-`KEEPALIVE_CHAOS_SECONDS` says for how long, `KEEPALIVE_CHAOS_SEED` with which dice.
+`KEEPALIVE_CHAOS_SECONDS` says for how long, `KEEPALIVE_CHAOS_SEED` with which random numbers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from real.http_clients import TESTS, Server
 
 pytestmark = pytest.mark.real
 
-SECONDS = float(os.environ.get("KEEPALIVE_CHAOS_SECONDS", "60"))
+SECONDS = float(os.environ.get("KEEPALIVE_CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("KEEPALIVE_CHAOS_SEED", random.randrange(10**6)))
 CLIENTS = 300
 LIFE = 15.0
