@@ -72,6 +72,7 @@ from ._scheduler import (
     PingScheduler,
     PollResult,
 )
+from ._timerqueue import TIMER_ERROR
 from ._timing import first_ping_at, next_due, next_poll
 from ._types import BODY, TRAILERS, Message
 
@@ -131,19 +132,15 @@ class LiveStream(BoundaryTracker):
 
     # There is one for every idle stream, so it is as small as possible.
     __slots__ = (
-        "_cancel_ping",
-        "_context",
-        "_error",
         "_last_data",
         "_last_ping",
         "_mode",
         "_next",
-        "_own_signal",
         "_ping_state",
         "_prev",
+        "_rare",
         "_request",
         "_sends",
-        "_waiters",
         "bytes_sent",
         "path",
         "plan",
@@ -162,18 +159,16 @@ class LiveStream(BoundaryTracker):
         super().__init__()
         self._request = request
         self.plan = plan
-        self._own_signal: AbortSignal | None = None
-        self._error: BaseException | None = None
-        self._waiters: WaitQueue | None = None
-        self._cancel_ping: Cancel | None = None  # set while a ping's send is blocked
+        self._rare: _Rare | None = None
         self._ping_state: PingState = IDLE
         self._mode: SendMode = CHECKED
         self._sends = 0  # of the app, under way; without one in quick mode
         self.bytes_sent = 0
         self.report = NOTHING
         self.path = str(request.scope.get("path", ""))  # an app may delete it
-        # An empty context need not be kept; servers' are, unless requests are traced.
-        self._context = copy_context() or None
+        context = copy_context()
+        if context:  # servers' contexts are empty, unless requests are traced
+            self._make_rare().context = context
         self.scheduler = PingScheduler.current()
         self._prev: Any = None  # the scheduler's
         self._next: Any = None
@@ -207,9 +202,10 @@ class LiveStream(BoundaryTracker):
         request, policy = self._request, self.plan.policy
         if request.hooks is not None:
             request.hooks.opened()
-        self._own_signal = request.config.signal_for(request.scope)
-        if self._own_signal is not None:
-            self._own_signal.add_callback(self.abort)
+        own_signal = request.config.signal_for(request.scope)
+        if own_signal is not None:
+            self._make_rare().own_signal = own_signal
+            own_signal.add_callback(self.abort)
         self.check_signals()
         delay = first_ping_at(policy, 0.0)  # 0: sent here, at once
         if request.reason is None:
@@ -278,8 +274,7 @@ class LiveStream(BoundaryTracker):
         """Leave nothing behind: the server has rejected the response start."""
         self.scheduler.remove(self)
         self._request.cancel_read_ahead()
-        if self._own_signal is not None:
-            self._own_signal.remove_callback(self.abort)
+        self._forget_own_signal()
 
     # The app's messages
 
@@ -353,9 +348,9 @@ class LiveStream(BoundaryTracker):
                 self._resume_silence(is_data=has_data(message))
 
     async def _send(self, message: Message) -> None:
-        if self._ping_state is SENDING or self._waiters:
+        if self._ping_state is SENDING or self._has_waiters:
             await self.wait_turn()
-        if self._bom_filter is not None:
+        if self._bom is not None:
             message = self.without_late_bom(message)
         size = self.feed_message(message)
         self._sends += 1
@@ -375,7 +370,8 @@ class LiveStream(BoundaryTracker):
     def _record_data(self, size: int) -> None:
         """Record that bytes were sent, and change to quick mode if they come that quickly."""
         before, now = self._last_data, self.scheduler.time()
-        self._last_data = now
+        if now - before > TIMER_ERROR:  # the same float otherwise: there are many idle streams
+            self._last_data = now
         if now - before < CLOCK_RESOLUTION and self.bytes_sent and self._can_be_quick:
             self._mode = QUICK
             self.scheduler.use_coarse_clock()
@@ -385,12 +381,12 @@ class LiveStream(BoundaryTracker):
     def _can_be_quick(self) -> bool:
         """Whether the next body may be sent without regard to anything but its bytes."""
         hooks = self._request.hooks
-        is_quiet = not (self._sends or self._waiters or self.saw_last_body)
+        is_quiet = not (self._sends or self._has_waiters or self.saw_last_body)
         return (
             is_quiet
             and self._ping_state is IDLE
             and self._mode is CHECKED
-            and self._bom_prefix is None
+            and self._bom is None
             and self.is_scheduled
             and self.slack >= CLOCK_RESOLUTION
             and (hooks is None or hooks.after_send is None)
@@ -462,14 +458,27 @@ class LiveStream(BoundaryTracker):
 
     async def wait_turn(self) -> None:
         """Wait while the middleware is sending, and for everyone who has waited longer."""
-        if self._ping_state is SENDING or self._waiters:
-            self._waiters = self._waiters or WaitQueue()
-            await self._waiters.wait()
+        if self._ping_state is SENDING or self._has_waiters:
+            await self._make_rare().waiters.wait()
+
+    @property
+    def _has_waiters(self) -> bool:
+        return self._rare is not None and bool(self._rare.waiters)
+
+    def _make_rare(self) -> "_Rare":
+        """Return what few streams need; it is made for those only."""
+        if self._rare is None:
+            self._rare = _Rare()
+        return self._rare
+
+    def _forget_own_signal(self) -> None:
+        if self._rare is not None and self._rare.own_signal is not None:
+            self._rare.own_signal.remove_callback(self.abort)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or about to be, or the last body has been."""
-        sending = self._ping_state is SENDING or self.is_app_sending or bool(self._waiters)
+        sending = self._ping_state is SENDING or self.is_app_sending or self._has_waiters
         return sending or self.saw_last_body
 
     @property
@@ -498,7 +507,8 @@ class LiveStream(BoundaryTracker):
     @property
     def context(self) -> Context:
         """The request's own context, as it was when the response started."""
-        return self._context or Context()
+        context = None if self._rare is None else self._rare.context
+        return context or Context()
 
     @property
     def stop_signal(self) -> AbortSignal:
@@ -521,7 +531,7 @@ class LiveStream(BoundaryTracker):
             return NOT_DUE, last + interval
         if self._mode is not CHECKED or self._ping_state is not IDLE or not self._can_ping:
             return self._due_ping(now), now + interval
-        context = self._context or Context()
+        context = Context() if self._rare is None else self.context
         ping = context.run(self._begin_ping, now)
         return SENT if ping is None else (context, ping), now + interval
 
@@ -551,7 +561,7 @@ class LiveStream(BoundaryTracker):
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""
-        self._cancel_ping = cancel
+        self._make_rare().cancel_ping = cancel
 
     def _due_ping(self, now: float) -> PollResult:
         """Return the ping that is due, if it can be sent now; otherwise record that it is."""
@@ -561,7 +571,7 @@ class LiveStream(BoundaryTracker):
             return self.context, self._send_ping(now)
         self.leave_quick_mode()
         if self._ping_state is not DUE:  # not since the last poll either
-            app_is_sending = self._sends or self._waiters
+            app_is_sending = self._sends or self._has_waiters
             self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
         return NOT_DUE
 
@@ -584,7 +594,7 @@ class LiveStream(BoundaryTracker):
             self._sends
             or self._ping_state is SENDING
             or self._mode is QUICK_SENDING
-            or self._waiters
+            or (self._rare is not None and self._rare.waiters)
             or self.saw_last_body
             or request.reason is not None
             or request.abort_requested
@@ -624,7 +634,7 @@ class LiveStream(BoundaryTracker):
         if payload is None or self.newline is not LF:
             payload = frame_or_fallback(self.plan.ping, self.newline)
         self._ping_state = SENDING
-        if self._bom_prefix == b"":
+        if self._bom is not None and self.is_empty:
             self.filter_bom()
         if self._request.nesting is not None:
             self._request.nesting.announce_ping(payload)
@@ -647,7 +657,8 @@ class LiveStream(BoundaryTracker):
                 ended = self.scheduler.time()
                 self._record_ping(payload, now if ended - now <= self.slack else ended)
         finally:
-            self._cancel_ping = None
+            if self._rare is not None:
+                self._rare.cancel_ping = None
             self._sent()
 
     def _record_ping(self, payload: bytes, when: float) -> None:
@@ -666,9 +677,10 @@ class LiveStream(BoundaryTracker):
 
     def cancel_ping(self) -> None:
         """Abort a ping whose send is blocked."""
-        if self._cancel_ping is not None:
-            self._cancel_ping()
-            self._cancel_ping = None
+        rare = self._rare
+        if rare is not None and rare.cancel_ping is not None:
+            rare.cancel_ping()
+            rare.cancel_ping = None
 
     # The end
 
@@ -713,8 +725,8 @@ class LiveStream(BoundaryTracker):
 
     def _sent(self) -> None:
         self._ping_state = IDLE
-        if self._waiters:
-            self._waiters.wake_next()
+        if self._rare is not None:
+            self._rare.waiters.wake_next()
 
     def abort(self) -> None:
         """Request that the pings stop. Thread-safe and signal-safe."""
@@ -734,7 +746,8 @@ class LiveStream(BoundaryTracker):
         request = self._request
         stopped_before = request.reason is not None
         if request.record_reason(reason):
-            self._error = error
+            if error is not None:
+                self._make_rare().error = error
         if self._ping_state is not SENDING:
             self._ping_state = IDLE
         self.leave_quick_mode()  # no poll will end it
@@ -756,11 +769,11 @@ class LiveStream(BoundaryTracker):
         if self.report is not ENDED and request.reason is not None:
             self._report_start()
             self.report = ENDED
-            if self._own_signal is not None:
-                self._own_signal.remove_callback(self.abort)
+            self._forget_own_signal()
             observer = request.config.observer
             event = self._end_event(request.reason) if is_observed(observer) else None
-            self._error = None  # its traceback refers to this stream
+            if self._rare is not None:
+                self._rare.error = None  # its traceback refers to this stream
             if event is not None:
                 emit(observer, event)
         if request.hooks is not None:
@@ -776,7 +789,7 @@ class LiveStream(BoundaryTracker):
             pings=request.pings,
             duration=self.scheduler.time() - self.started,
             bytes_sent=self.bytes_sent,
-            error=self._error,
+            error=None if self._rare is None else self._rare.error,
             started_by="app" if late is None else "middleware",
             late_status=None if late is None else late.status,
         )
@@ -803,6 +816,27 @@ class LiveStream(BoundaryTracker):
         self.end(reason, error)
         self._request.cancel_read_ahead()
         self.cancel_ping()
+
+
+class _Rare:
+    """What most streams never need. A stream makes it on demand, to be small without."""
+
+    __slots__ = ("cancel_ping", "context", "error", "own_signal", "waiters")
+
+    cancel_ping: Cancel | None
+    """Set while a ping's send is blocked."""
+    context: Context | None
+    """The request's own context, if that is not empty."""
+    error: BaseException | None
+    """Why the stream has stopped, if that was an error."""
+    own_signal: AbortSignal | None
+    """The signal that stops this stream alone."""
+    waiters: "WaitQueue"
+    """Sends of the app that wait for the middleware's own."""
+
+    def __init__(self) -> None:
+        self.cancel_ping = self.context = self.error = self.own_signal = None
+        self.waiters = WaitQueue()
 
 
 async def _failed(error: BaseException) -> None:
