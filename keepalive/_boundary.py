@@ -33,7 +33,7 @@ class BoundaryTracker:
     __slots__ = ("_bom", "_tail", "newline", "saw_last_body")
 
     _bom: "_Bom | None"
-    """What a BOM at the start depends on; `None` once the app's first bytes have decided it."""
+    """What a BOM at the start depends on; `None` once the first bytes have decided it."""
 
     newline: bytes
     """The stream's line ending: LF until the app has sent CR LF."""

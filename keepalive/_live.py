@@ -11,13 +11,17 @@ The rules
        at once if the app does that; whether that is permitted is for the server to say.
     4. Data and pings both reset the timer (with steady pacing, only pings do).
 
-The ping's states (`PingState`)
-    IDLE       No ping is due.
-    OVERTAKEN  A ping became due while the app was sending. If that send had bytes, the ping
-               is no longer needed (IDLE); if it had none, it is (DUE). Idle pacing only.
-    DUE        A ping is due, but can't be sent yet: the stream is not at the boundary or, with
-               steady pacing, the app is sending.
-    SENDING    A ping, or the last body, is being sent by the middleware.
+The states of sending (`SendState`)
+    IDLE           No ping is due.
+    QUICK          The same, and the stream is busy: ordinary bodies take a short path through
+                   `send`, which is one coroutine and reads a coarse clock.
+    QUICK_SENDING  Such a body is being sent.
+    OVERTAKEN      A ping became due while the app was sending. If that send had bytes, the
+                   ping is no longer needed (IDLE); if it had none, it is (DUE). Idle pacing
+                   only.
+    DUE            A ping is due, but can't be sent yet: the stream is not at the boundary or,
+                   with steady pacing, the app is sending.
+    SENDING        A ping, or the last body, is being sent by the middleware.
 
 What moves them
     The scheduler calls `poll` when a ping may be due: IDLE becomes SENDING where that is
@@ -25,16 +29,10 @@ What moves them
     sends a ping that is DUE if the stream is now at the boundary. The end of a ping's send
     leads back to IDLE. A stop leads to IDLE, except from SENDING: that send goes on.
 
-The app's sends (`SendMode`)
-    CHECKED        The app's messages are looked at in full.
-    QUICK          The stream is busy and nothing about it is unusual: ordinary bodies take a
-                   short path through `send`, which is one coroutine and reads a coarse clock.
-    QUICK_SENDING  Such a body is being sent.
-
-    A stream becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
-    Everything that concerns an app's send from outside (a ping that becomes due, a stop, an
-    end, a message that is not an ordinary body, a second send at the same time) first makes it
-    CHECKED by `leave_quick_mode`, so that the short path need not know of any of it.
+    IDLE becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
+    Whatever concerns a send of the app from outside (a ping that is due, a stop, an end, a
+    message that is not an ordinary body, a second send at the same time) first calls
+    `leave_quick_mode`, so that the short path need not know of any of it.
 
 Two turns of the event loop
     When its timer fires, the scheduler waits for two turns before it polls. If the app sends
@@ -100,26 +98,20 @@ STARTED: Final = "started"
 ENDED: Final = "ended"
 """`StreamEnded` has been emitted."""
 
-PingState: TypeAlias = Literal["idle", "overtaken", "due", "sending"]
+SendState: TypeAlias = Literal["idle", "quick", "quick_sending", "overtaken", "due", "sending"]
 
 IDLE: Final = "idle"
 """No ping is due."""
+QUICK: Final = "quick"
+"""No ping is due, the stream is busy, and nothing about it is unusual."""
+QUICK_SENDING: Final = "quick_sending"
+"""The same; a body of the app is being sent."""
 OVERTAKEN: Final = "overtaken"
 """A ping became due while the app was sending; bytes replace it, an empty body does not."""
 DUE: Final = "due"
 """A ping waits for a boundary, or for a send of the app to return."""
 SENDING: Final = "sending"
 """The middleware itself is sending: a ping, or the last body."""
-
-
-SendMode: TypeAlias = Literal["checked", "quick", "quick_sending"]
-
-CHECKED: Final = "checked"
-"""The app's messages are looked at in full."""
-QUICK: Final = "quick"
-"""The stream is busy, and nothing about it is unusual."""
-QUICK_SENDING: Final = "quick_sending"
-"""The same; a body is being sent."""
 
 
 class LiveStream(BoundaryTracker):
@@ -134,13 +126,12 @@ class LiveStream(BoundaryTracker):
     __slots__ = (
         "_last_data",
         "_last_ping",
-        "_mode",
         "_next",
-        "_ping_state",
         "_prev",
         "_rare",
         "_request",
         "_sends",
+        "_state",
         "bytes_sent",
         "path",
         "plan",
@@ -160,8 +151,7 @@ class LiveStream(BoundaryTracker):
         self._request = request
         self.plan = plan
         self._rare: _Rare | None = None
-        self._ping_state: PingState = IDLE
-        self._mode: SendMode = CHECKED
+        self._state: SendState = IDLE
         self._sends = 0  # of the app, under way; without one in quick mode
         self.bytes_sent = 0
         self.report = NOTHING
@@ -246,7 +236,7 @@ class LiveStream(BoundaryTracker):
         finally:
             if is_apps:
                 self._resume_silence(is_data=False)
-        self._ping_state = IDLE  # the first ping is due an interval from now
+        self._state = IDLE  # the first ping is due an interval from now
         self._report_start()
 
     @property
@@ -285,7 +275,7 @@ class LiveStream(BoundaryTracker):
         except KeyError:
             body = more = None
         if not (
-            self._mode is QUICK
+            self._state is QUICK
             and more
             and type(body) is bytes
             and (size := len(body)) > 2  # so that the position depends on no other body
@@ -294,7 +284,7 @@ class LiveStream(BoundaryTracker):
             await self._send_checked(message)
             return
         # The short path: one coroutine for an event of a busy stream.
-        self._mode = QUICK_SENDING
+        self._state = QUICK_SENDING
         self._tail = body
         try:
             sending = self._request.server_send(message)
@@ -305,8 +295,8 @@ class LiveStream(BoundaryTracker):
             raise
         self.bytes_sent += size
         self._last_data = self.scheduler.now
-        if self._mode is QUICK_SENDING:
-            self._mode = QUICK
+        if self._state is QUICK_SENDING:
+            self._state = QUICK
         else:
             await self._end_quick_send(message, size)
 
@@ -348,7 +338,7 @@ class LiveStream(BoundaryTracker):
                 self._resume_silence(is_data=has_data(message))
 
     async def _send(self, message: Message) -> None:
-        if self._ping_state is SENDING or self._has_waiters:
+        if self._state is SENDING or self._has_waiters:
             await self.wait_turn()
         if self._bom is not None:
             message = self.without_late_bom(message)
@@ -373,7 +363,7 @@ class LiveStream(BoundaryTracker):
         if now - before > TIMER_ERROR:  # the same float otherwise: there are many idle streams
             self._last_data = now
         if now - before < CLOCK_RESOLUTION and self.bytes_sent and self._can_be_quick:
-            self._mode = QUICK
+            self._state = QUICK
             self.scheduler.use_coarse_clock()
         self.bytes_sent += size
 
@@ -384,8 +374,7 @@ class LiveStream(BoundaryTracker):
         is_quiet = not (self._sends or self._has_waiters or self.saw_last_body)
         return (
             is_quiet
-            and self._ping_state is IDLE
-            and self._mode is CHECKED
+            and self._state is IDLE
             and self._bom is None
             and self.is_scheduled
             and self.slack >= CLOCK_RESOLUTION
@@ -394,12 +383,12 @@ class LiveStream(BoundaryTracker):
 
     def leave_quick_mode(self) -> None:
         """Look at the app's messages in full again, and at the end of one under way."""
-        if self._mode is CHECKED:
+        if self._state is not QUICK and self._state is not QUICK_SENDING:
             return
-        if self._mode is QUICK_SENDING:
+        if self._state is QUICK_SENDING:
             self._sends += 1
             self._pause_silence()
-        self._mode = CHECKED
+        self._state = IDLE
         self.shorten_tail()
         self.scheduler.leave_coarse_clock()
 
@@ -418,7 +407,7 @@ class LiveStream(BoundaryTracker):
         if self.saw_last_body:
             if is_last_body(message):  # not a send of another task meanwhile
                 self.end(StopReason.COMPLETED)
-        elif self._ping_state is not IDLE:
+        elif self._state is not IDLE:
             await self._send_late_ping(size)
         await self._call_after_send()
 
@@ -451,14 +440,14 @@ class LiveStream(BoundaryTracker):
 
     async def _send_late_ping(self, size: int) -> None:
         """Send a ping that became due during a send of the app, if it is still needed."""
-        if self._ping_state is OVERTAKEN:
-            self._ping_state = IDLE if size else DUE
-        if self._ping_state is DUE and self._can_ping:
+        if self._state is OVERTAKEN:
+            self._state = IDLE if size else DUE
+        if self._state is DUE and self._can_ping:
             await self._send_ping(self.scheduler.time())
 
     async def wait_turn(self) -> None:
         """Wait while the middleware is sending, and for everyone who has waited longer."""
-        if self._ping_state is SENDING or self._has_waiters:
+        if self._state is SENDING or self._has_waiters:
             await self._make_rare().waiters.wait()
 
     @property
@@ -478,19 +467,19 @@ class LiveStream(BoundaryTracker):
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or about to be, or the last body has been."""
-        sending = self._ping_state is SENDING or self.is_app_sending or self._has_waiters
+        sending = self._state is SENDING or self.is_app_sending or self._has_waiters
         return sending or self.saw_last_body
 
     @property
     def is_complete(self) -> bool:
         """Whether the last body has been sent."""
-        sending = self.is_app_sending or self._ping_state is SENDING
+        sending = self.is_app_sending or self._state is SENDING
         return self.saw_last_body and not sending
 
     @property
     def is_app_sending(self) -> bool:
         """Whether a message of the app is being passed to the server."""
-        return self._sends > 0 or self._mode is QUICK_SENDING
+        return self._sends > 0 or self._state is QUICK_SENDING
 
     # Pings. The scheduler uses the public members, and `check_signals`.
 
@@ -529,7 +518,7 @@ class LiveStream(BoundaryTracker):
         if last + interval > latest:
             self._leave_idle_quick_mode(now)
             return NOT_DUE, last + interval
-        if self._mode is not CHECKED or self._ping_state is not IDLE or not self._can_ping:
+        if self._state is not IDLE or not self._can_ping:
             return self._due_ping(now), now + interval
         context = Context() if self._rare is None else self.context
         ping = context.run(self._begin_ping, now)
@@ -549,14 +538,14 @@ class LiveStream(BoundaryTracker):
         if due > latest:
             return NOT_DUE, due
         result: PollResult
-        if listening_began and self._ping_state is not SENDING:
+        if listening_began and self._state is not SENDING:
             result = self.context, self._ping_unless_disconnected(now)
         else:
             result = self._due_ping(now)
         return result, next_poll(policy, due, now)
 
     def _leave_idle_quick_mode(self, now: float) -> None:
-        if self._mode is not CHECKED and now - self._last_data > CLOCK_RESOLUTION:
+        if self._state is QUICK and now - self._last_data > CLOCK_RESOLUTION:
             self.leave_quick_mode()
 
     def ping_blocked(self, cancel: Cancel) -> None:
@@ -565,14 +554,14 @@ class LiveStream(BoundaryTracker):
 
     def _due_ping(self, now: float) -> PollResult:
         """Return the ping that is due, if it can be sent now; otherwise record that it is."""
-        if self._ping_state is SENDING:
+        if self._state is SENDING:
             return NOT_DUE
         if self._can_ping:
             return self.context, self._send_ping(now)
         self.leave_quick_mode()
-        if self._ping_state is not DUE:  # not since the last poll either
+        if self._state is not DUE:  # not since the last poll either
             app_is_sending = self._sends or self._has_waiters
-            self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
+            self._state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
         return NOT_DUE
 
     async def _ping_unless_disconnected(self, now: float) -> None:
@@ -592,8 +581,8 @@ class LiveStream(BoundaryTracker):
         request = self._request
         return not (
             self._sends
-            or self._ping_state is SENDING
-            or self._mode is QUICK_SENDING
+            or self._state is SENDING
+            or self._state is QUICK_SENDING
             or (self._rare is not None and self._rare.waiters)
             or self.saw_last_body
             or request.reason is not None
@@ -617,7 +606,7 @@ class LiveStream(BoundaryTracker):
                     return self._finish_ping(finish(steps, awaited), payload, now)
         except BaseException as error:
             return self._finish_ping(_failed(error), payload, now)
-        self._ping_state = IDLE
+        self._state = IDLE
         self._record_ping(payload, now)
         return None
 
@@ -628,12 +617,12 @@ class LiveStream(BoundaryTracker):
 
     def _prepare_ping(self) -> bytes:
         """Return what is to be sent, and record that it is."""
-        if self._mode is not CHECKED:
+        if self._state is not IDLE:
             self.leave_quick_mode()
         payload = self.plan.payload
         if payload is None or self.newline is not LF:
             payload = frame_or_fallback(self.plan.ping, self.newline)
-        self._ping_state = SENDING
+        self._state = SENDING
         if self._bom is not None and self.is_empty:
             self.filter_bom()
         if self._request.nesting is not None:
@@ -687,7 +676,7 @@ class LiveStream(BoundaryTracker):
     async def send_last(self, farewell: Ping | None) -> None:
         """Send a farewell and the last body. Not while `is_busy`."""
         self.leave_quick_mode()
-        self._ping_state = SENDING
+        self._state = SENDING
         send, hooks = self._write, self._request.hooks
         nesting = self._request.nesting
         if nesting is not None:
@@ -724,7 +713,7 @@ class LiveStream(BoundaryTracker):
             raise ClientDisconnected.after(self._request.reason)
 
     def _sent(self) -> None:
-        self._ping_state = IDLE
+        self._state = IDLE
         if self._rare is not None:
             self._rare.waiters.wake_next()
 
@@ -745,12 +734,11 @@ class LiveStream(BoundaryTracker):
         """Stop the pings. The first reason wins."""
         request = self._request
         stopped_before = request.reason is not None
-        if request.record_reason(reason):
-            if error is not None:
-                self._make_rare().error = error
-        if self._ping_state is not SENDING:
-            self._ping_state = IDLE
+        if request.record_reason(reason) and error is not None:
+            self._make_rare().error = error
         self.leave_quick_mode()  # no poll will end it
+        if self._state is not SENDING:
+            self._state = IDLE
         self.scheduler.remove(self)
         if request.nesting is not None and not stopped_before:
             request.on_stopped(error)
