@@ -57,7 +57,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from ._abort import AbortSignal
 from ._boundary import BoundaryTracker, has_data, is_last_body
 from ._connection import ClientDisconnected
-from ._eventloop import Cancel, finish, must_propagate, try_spawn
+from ._eventloop import Cancel, finish, must_propagate, steps_of, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
 from ._ping import BLANK_LINE, LF, Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
@@ -318,6 +318,7 @@ class LiveStream(BoundaryTracker):
     async def _end_quick_send(self, message: Message, size: int) -> None:
         """End a send that began in quick mode, which has been left since."""
         self._sends -= 1
+        self._last_data = self.scheduler.time()  # the coarse clock may have stopped
         try:
             await self._after_send(message, size)
         finally:
@@ -601,8 +602,7 @@ class LiveStream(BoundaryTracker):
         try:
             sending = self._request.server_send(message)
             if sending is not None:
-                steps = sending.__await__()
-                for awaited in steps:
+                for awaited in (steps := steps_of(sending)):
                     return self._finish_ping(finish(steps, awaited), payload, now)
         except BaseException as error:
             return self._finish_ping(_failed(error), payload, now)
