@@ -30,7 +30,10 @@ class BoundaryTracker:
     Pings are not fed to it: each ends at the boundary at which it was inserted.
     """
 
-    __slots__ = ("_bom_filter", "_bom_prefix", "_tail", "newline", "saw_last_body")
+    __slots__ = ("_bom", "_tail", "newline", "saw_last_body")
+
+    _bom: "_Bom | None"
+    """What a BOM at the start depends on; `None` once the first bytes have decided it."""
 
     newline: bytes
     """The stream's line ending: LF until the app has sent CR LF."""
@@ -40,16 +43,14 @@ class BoundaryTracker:
 
     def __init__(self) -> None:
         self._tail = BLANK_LINE
-        # The app's first bytes, while they may still be part of a BOM.
-        self._bom_prefix: bytes | None = b""
-        self._bom_filter: BomFilter | None = None  # set by a ping before the first bytes
+        self._bom = _Bom()
         self.newline = LF
         self.saw_last_body = False
 
     @property
     def is_empty(self) -> bool:
         """Whether the app has not sent a byte yet."""
-        return self._bom_prefix == b""
+        return self._bom is not None and not self._bom.prefix
 
     def is_at(self, boundary: Boundary) -> bool:
         """Whether a ping that needs this boundary may be sent now."""
@@ -62,13 +63,22 @@ class BoundaryTracker:
         else:
             self._tail = self._tail[-3:]
 
+    def _discard_bom(self) -> None:
+        """Keep nothing of the start, unless a filter holds bytes of it."""
+        if self._bom is not None and self._bom.filter is None:
+            self._bom = None
+
     def mark_unknown(self) -> None:
         """Forget the position: there is no boundary until the app reaches one again."""
-        self._bom_prefix, self._tail = None, _UNKNOWN
+        self._tail = _UNKNOWN
+        if self._bom is not None:
+            self._bom.prefix = None
+            self._discard_bom()
 
     def restart(self) -> None:
         """Begin again: what was sent so far is not a part of the stream that follows."""
-        self._tail, self._bom_prefix, self._bom_filter = BLANK_LINE, b"", BomFilter()
+        self._tail, self._bom = BLANK_LINE, _Bom()
+        self.filter_bom()
 
     def filter_bom(self) -> None:
         """Omit a BOM at the start of the app's bytes from now on.
@@ -76,20 +86,20 @@ class BoundaryTracker:
         After a ping it would no longer be the stream's first character, and so become part of
         the name of the app's first field.
         """
-        if self._bom_filter is None:
-            self._bom_filter = BomFilter()
+        if self._bom is not None and self._bom.filter is None:
+            self._bom.filter = BomFilter()
 
     def without_late_bom(self, message: Message) -> Message:
         """Return a message of the app as it is to be sent: without a BOM after a ping."""
-        bom_filter, body = self._bom_filter, _bytes_of(message.get("body", b""))
-        if bom_filter is None or body is None or message.get("type") != BODY:
+        bom, body = self._bom, _bytes_of(message.get("body", b""))
+        if bom is None or bom.filter is None or body is None or message.get("type") != BODY:
             return message
         last = not message.get("more_body", False)
         if not (body or last):
             return message
-        body, decided = bom_filter.feed(body, more=not last)
+        body, decided = bom.filter.feed(body, more=not last)
         if decided:
-            self._bom_filter = self._bom_prefix = None
+            self._bom = None
         return {**message, "body": body}
 
     def feed_message(self, message: Message) -> int:
@@ -105,7 +115,7 @@ class BoundaryTracker:
             self.saw_last_body = True
         whole_events = (
             self._tail is BLANK_LINE
-            and self._bom_prefix is None
+            and self._bom is None
             and body.endswith(BLANK_LINE)
             and 0x0D not in body
         )
@@ -132,8 +142,10 @@ class BoundaryTracker:
 
     def feed(self, data: bytes) -> None:
         """Advance by bytes that are handed to the server. At least one."""
-        if self._bom_prefix is not None and not (
-            data := self._after_bom(self._bom_prefix + data)
+        if (
+            self._bom is not None
+            and self._bom.prefix is not None
+            and not (data := self._after_bom(self._bom, self._bom.prefix + data))
         ):
             return
         # A search for one byte is many times faster than one for two.
@@ -144,14 +156,30 @@ class BoundaryTracker:
         self._tail = data if len(data) > 2 else self._tail + data
         self.shorten_tail()
 
-    def _after_bom(self, start: bytes) -> bytes:
+    def _after_bom(self, bom: "_Bom", start: bytes) -> bytes:
         """Return what follows a BOM at the start; nothing while it may still be one."""
         if BOM.startswith(start):
-            self._bom_prefix = start
+            bom.prefix = start
             self._tail = BLANK_LINE if start == BOM else _UNKNOWN
             return b""
-        self._bom_prefix, self._tail = None, BLANK_LINE
+        bom.prefix, self._tail = None, BLANK_LINE
+        self._discard_bom()
         return start.removeprefix(BOM)
+
+
+class _Bom:
+    """What a BOM at the start of the app's bytes depends on, until they have come."""
+
+    __slots__ = ("filter", "prefix")
+
+    prefix: bytes | None
+    """The app's first bytes, while they may still be part of a BOM; `None` after that."""
+    filter: "BomFilter | None"
+    """Set by a ping before the first bytes."""
+
+    def __init__(self) -> None:
+        self.prefix = b""
+        self.filter = None
 
 
 def is_last_body(message: Message) -> bool:

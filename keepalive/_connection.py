@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
-from ._eventloop import CancellableBlock, can_begin, cancellable, finish
+from ._eventloop import CancellableBlock, can_begin, cancellable, finish, steps_of
 from ._events import StopReason
 from ._types import DISCONNECT, Message, Receive, Send, do_nothing
 
@@ -98,8 +98,7 @@ class RevocableConnection:
         sending = self._send(message)
         if not self._can_begin:
             return self._interruptible(sending)
-        steps = sending.__await__()
-        for awaited in steps:
+        for awaited in (steps := steps_of(sending)):
             return self._interruptible(finish(steps, awaited))
         return None
 

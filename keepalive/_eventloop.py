@@ -10,7 +10,7 @@ import contextlib
 import sys
 import types
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -251,6 +251,14 @@ def can_begin() -> bool:
     first step. asyncio's cancellation has no such order.
     """
     return not _trio_is_running()
+
+
+def steps_of(awaitable: Awaitable[None]) -> Generator[Any, Any, None]:
+    """Return the iterator whose steps are those of awaiting something; see `finish`."""
+    try:
+        return awaitable.__await__()
+    except AttributeError:  # a coroutine that is a generator, by `types.coroutine`
+        return cast("Generator[Any, Any, None]", awaitable)
 
 
 @types.coroutine

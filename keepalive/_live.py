@@ -11,13 +11,17 @@ The rules
        at once if the app does that; whether that is permitted is for the server to say.
     4. Data and pings both reset the timer (with steady pacing, only pings do).
 
-The ping's states (`PingState`)
-    IDLE       No ping is due.
-    OVERTAKEN  A ping became due while the app was sending. If that send had bytes, the ping
-               is no longer needed (IDLE); if it had none, it is (DUE). Idle pacing only.
-    DUE        A ping is due, but can't be sent yet: the stream is not at the boundary or, with
-               steady pacing, the app is sending.
-    SENDING    A ping, or the last body, is being sent by the middleware.
+The states of sending (`SendState`)
+    IDLE           No ping is due.
+    QUICK          The same, and the stream is busy: ordinary bodies take a short path through
+                   `send`, which is one coroutine and reads a coarse clock.
+    QUICK_SENDING  Such a body is being sent.
+    OVERTAKEN      A ping became due while the app was sending. If that send had bytes, the
+                   ping is no longer needed (IDLE); if it had none, it is (DUE). Idle pacing
+                   only.
+    DUE            A ping is due, but can't be sent yet: the stream is not at the boundary or,
+                   with steady pacing, the app is sending.
+    SENDING        A ping, or the last body, is being sent by the middleware.
 
 What moves them
     The scheduler calls `poll` when a ping may be due: IDLE becomes SENDING where that is
@@ -25,16 +29,10 @@ What moves them
     sends a ping that is DUE if the stream is now at the boundary. The end of a ping's send
     leads back to IDLE. A stop leads to IDLE, except from SENDING: that send goes on.
 
-The app's sends (`SendMode`)
-    CHECKED        The app's messages are looked at in full.
-    QUICK          The stream is busy and nothing about it is unusual: ordinary bodies take a
-                   short path through `send`, which is one coroutine and reads a coarse clock.
-    QUICK_SENDING  Such a body is being sent.
-
-    A stream becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
-    Everything that concerns an app's send from outside (a ping that becomes due, a stop, an
-    end, a message that is not an ordinary body, a second send at the same time) first makes it
-    CHECKED by `leave_quick_mode`, so that the short path need not know of any of it.
+    IDLE becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
+    Whatever concerns a send of the app from outside (a ping that is due, a stop, an end, a
+    message that is not an ordinary body, a second send at the same time) first calls
+    `leave_quick_mode`, so that the short path need not know of any of it.
 
 Two turns of the event loop
     When its timer fires, the scheduler waits for two turns before it polls. If the app sends
@@ -59,12 +57,20 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from ._abort import AbortSignal
 from ._boundary import BoundaryTracker, has_data, is_last_body
 from ._connection import ClientDisconnected
-from ._eventloop import Cancel, must_propagate, try_spawn
+from ._eventloop import Cancel, finish, must_propagate, steps_of, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
-from ._ping import Ping, frame_or_fallback
+from ._ping import BLANK_LINE, LF, Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
-from ._scheduler import CLOCK_RESOLUTION, PingCoroutine, PingScheduler
+from ._scheduler import (
+    CLOCK_RESOLUTION,
+    NOT_DUE,
+    SENT,
+    PingCoroutine,
+    PingScheduler,
+    PollResult,
+)
+from ._timerqueue import TIMER_ERROR
 from ._timing import first_ping_at, next_due, next_poll
 from ._types import BODY, TRAILERS, Message
 
@@ -92,26 +98,20 @@ STARTED: Final = "started"
 ENDED: Final = "ended"
 """`StreamEnded` has been emitted."""
 
-PingState: TypeAlias = Literal["idle", "overtaken", "due", "sending"]
+SendState: TypeAlias = Literal["idle", "quick", "quick_sending", "overtaken", "due", "sending"]
 
 IDLE: Final = "idle"
 """No ping is due."""
+QUICK: Final = "quick"
+"""No ping is due, the stream is busy, and nothing about it is unusual."""
+QUICK_SENDING: Final = "quick_sending"
+"""The same; a body of the app is being sent."""
 OVERTAKEN: Final = "overtaken"
 """A ping became due while the app was sending; bytes replace it, an empty body does not."""
 DUE: Final = "due"
 """A ping waits for a boundary, or for a send of the app to return."""
 SENDING: Final = "sending"
 """The middleware itself is sending: a ping, or the last body."""
-
-
-SendMode: TypeAlias = Literal["checked", "quick", "quick_sending"]
-
-CHECKED: Final = "checked"
-"""The app's messages are looked at in full."""
-QUICK: Final = "quick"
-"""The stream is busy, and nothing about it is unusual."""
-QUICK_SENDING: Final = "quick_sending"
-"""The same; a body is being sent."""
 
 
 class LiveStream(BoundaryTracker):
@@ -124,19 +124,14 @@ class LiveStream(BoundaryTracker):
 
     # There is one for every idle stream, so it is as small as possible.
     __slots__ = (
-        "_cancel_ping",
-        "_context",
-        "_error",
         "_last_data",
         "_last_ping",
-        "_mode",
         "_next",
-        "_own_signal",
-        "_ping_state",
         "_prev",
+        "_rare",
         "_request",
         "_sends",
-        "_waiters",
+        "_state",
         "bytes_sent",
         "path",
         "plan",
@@ -155,18 +150,15 @@ class LiveStream(BoundaryTracker):
         super().__init__()
         self._request = request
         self.plan = plan
-        self._own_signal: AbortSignal | None = None
-        self._error: BaseException | None = None
-        self._waiters: WaitQueue | None = None
-        self._cancel_ping: Cancel | None = None  # set while a ping's send is blocked
-        self._ping_state: PingState = IDLE
-        self._mode: SendMode = CHECKED
+        self._rare: _Rare | None = None
+        self._state: SendState = IDLE
         self._sends = 0  # of the app, under way; without one in quick mode
         self.bytes_sent = 0
         self.report = NOTHING
         self.path = str(request.scope.get("path", ""))  # an app may delete it
-        # An empty context need not be kept; servers' are, unless requests are traced.
-        self._context = copy_context() or None
+        context = copy_context()
+        if context:  # servers' contexts are empty, unless requests are traced
+            self._make_rare().context = context
         self.scheduler = PingScheduler.current()
         self._prev: Any = None  # the scheduler's
         self._next: Any = None
@@ -200,9 +192,10 @@ class LiveStream(BoundaryTracker):
         request, policy = self._request, self.plan.policy
         if request.hooks is not None:
             request.hooks.opened()
-        self._own_signal = request.config.signal_for(request.scope)
-        if self._own_signal is not None:
-            self._own_signal.add_callback(self.abort)
+        own_signal = request.config.signal_for(request.scope)
+        if own_signal is not None:
+            self._make_rare().own_signal = own_signal
+            own_signal.add_callback(self.abort)
         self.check_signals()
         delay = first_ping_at(policy, 0.0)  # 0: sent here, at once
         if request.reason is None:
@@ -243,7 +236,7 @@ class LiveStream(BoundaryTracker):
         finally:
             if is_apps:
                 self._resume_silence(is_data=False)
-        self._ping_state = IDLE  # the first ping is due an interval from now
+        self._state = IDLE  # the first ping is due an interval from now
         self._report_start()
 
     @property
@@ -271,8 +264,7 @@ class LiveStream(BoundaryTracker):
         """Leave nothing behind: the server has rejected the response start."""
         self.scheduler.remove(self)
         self._request.cancel_read_ahead()
-        if self._own_signal is not None:
-            self._own_signal.remove_callback(self.abort)
+        self._forget_own_signal()
 
     # The app's messages
 
@@ -283,7 +275,7 @@ class LiveStream(BoundaryTracker):
         except KeyError:
             body = more = None
         if not (
-            self._mode is QUICK
+            self._state is QUICK
             and more
             and type(body) is bytes
             and (size := len(body)) > 2  # so that the position depends on no other body
@@ -292,7 +284,7 @@ class LiveStream(BoundaryTracker):
             await self._send_checked(message)
             return
         # The short path: one coroutine for an event of a busy stream.
-        self._mode = QUICK_SENDING
+        self._state = QUICK_SENDING
         self._tail = body
         try:
             sending = self._request.server_send(message)
@@ -303,8 +295,8 @@ class LiveStream(BoundaryTracker):
             raise
         self.bytes_sent += size
         self._last_data = self.scheduler.now
-        if self._mode is QUICK_SENDING:
-            self._mode = QUICK
+        if self._state is QUICK_SENDING:
+            self._state = QUICK
         else:
             await self._end_quick_send(message, size)
 
@@ -326,6 +318,7 @@ class LiveStream(BoundaryTracker):
     async def _end_quick_send(self, message: Message, size: int) -> None:
         """End a send that began in quick mode, which has been left since."""
         self._sends -= 1
+        self._last_data = self.scheduler.time()  # the coarse clock may have stopped
         try:
             await self._after_send(message, size)
         finally:
@@ -346,9 +339,9 @@ class LiveStream(BoundaryTracker):
                 self._resume_silence(is_data=has_data(message))
 
     async def _send(self, message: Message) -> None:
-        if self._ping_state is SENDING or self._waiters:
+        if self._state is SENDING or self._has_waiters:
             await self.wait_turn()
-        if self._bom_filter is not None:
+        if self._bom is not None:
             message = self.without_late_bom(message)
         size = self.feed_message(message)
         self._sends += 1
@@ -368,9 +361,10 @@ class LiveStream(BoundaryTracker):
     def _record_data(self, size: int) -> None:
         """Record that bytes were sent, and change to quick mode if they come that quickly."""
         before, now = self._last_data, self.scheduler.time()
-        self._last_data = now
+        if now - before > TIMER_ERROR:  # the same float otherwise: there are many idle streams
+            self._last_data = now
         if now - before < CLOCK_RESOLUTION and self.bytes_sent and self._can_be_quick:
-            self._mode = QUICK
+            self._state = QUICK
             self.scheduler.use_coarse_clock()
         self.bytes_sent += size
 
@@ -378,12 +372,11 @@ class LiveStream(BoundaryTracker):
     def _can_be_quick(self) -> bool:
         """Whether the next body may be sent without regard to anything but its bytes."""
         hooks = self._request.hooks
-        is_quiet = not (self._sends or self._waiters or self.saw_last_body)
+        is_quiet = not (self._sends or self._has_waiters or self.saw_last_body)
         return (
             is_quiet
-            and self._ping_state is IDLE
-            and self._mode is CHECKED
-            and self._bom_prefix is None
+            and self._state is IDLE
+            and self._bom is None
             and self.is_scheduled
             and self.slack >= CLOCK_RESOLUTION
             and (hooks is None or hooks.after_send is None)
@@ -391,12 +384,12 @@ class LiveStream(BoundaryTracker):
 
     def leave_quick_mode(self) -> None:
         """Look at the app's messages in full again, and at the end of one under way."""
-        if self._mode is CHECKED:
+        if self._state is not QUICK and self._state is not QUICK_SENDING:
             return
-        if self._mode is QUICK_SENDING:
+        if self._state is QUICK_SENDING:
             self._sends += 1
             self._pause_silence()
-        self._mode = CHECKED
+        self._state = IDLE
         self.shorten_tail()
         self.scheduler.leave_coarse_clock()
 
@@ -415,7 +408,7 @@ class LiveStream(BoundaryTracker):
         if self.saw_last_body:
             if is_last_body(message):  # not a send of another task meanwhile
                 self.end(StopReason.COMPLETED)
-        elif self._ping_state is not IDLE:
+        elif self._state is not IDLE:
             await self._send_late_ping(size)
         await self._call_after_send()
 
@@ -448,33 +441,46 @@ class LiveStream(BoundaryTracker):
 
     async def _send_late_ping(self, size: int) -> None:
         """Send a ping that became due during a send of the app, if it is still needed."""
-        if self._ping_state is OVERTAKEN:
-            self._ping_state = IDLE if size else DUE
-        if self._ping_state is DUE and self._can_ping:
+        if self._state is OVERTAKEN:
+            self._state = IDLE if size else DUE
+        if self._state is DUE and self._can_ping:
             await self._send_ping(self.scheduler.time())
 
     async def wait_turn(self) -> None:
         """Wait while the middleware is sending, and for everyone who has waited longer."""
-        if self._ping_state is SENDING or self._waiters:
-            self._waiters = self._waiters or WaitQueue()
-            await self._waiters.wait()
+        if self._state is SENDING or self._has_waiters:
+            await self._make_rare().waiters.wait()
+
+    @property
+    def _has_waiters(self) -> bool:
+        return self._rare is not None and bool(self._rare.waiters)
+
+    def _make_rare(self) -> "_Rare":
+        """Return what few streams need; it is made for those only."""
+        if self._rare is None:
+            self._rare = _Rare()
+        return self._rare
+
+    def _forget_own_signal(self) -> None:
+        if self._rare is not None and self._rare.own_signal is not None:
+            self._rare.own_signal.remove_callback(self.abort)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or about to be, or the last body has been."""
-        sending = self._ping_state is SENDING or self.is_app_sending or bool(self._waiters)
+        sending = self._state is SENDING or self.is_app_sending or self._has_waiters
         return sending or self.saw_last_body
 
     @property
     def is_complete(self) -> bool:
         """Whether the last body has been sent."""
-        sending = self.is_app_sending or self._ping_state is SENDING
+        sending = self.is_app_sending or self._state is SENDING
         return self.saw_last_body and not sending
 
     @property
     def is_app_sending(self) -> bool:
         """Whether a message of the app is being passed to the server."""
-        return self._sends > 0 or self._mode is QUICK_SENDING
+        return self._sends > 0 or self._state is QUICK_SENDING
 
     # Pings. The scheduler uses the public members, and `check_signals`.
 
@@ -491,48 +497,73 @@ class LiveStream(BoundaryTracker):
     @property
     def context(self) -> Context:
         """The request's own context, as it was when the response started."""
-        return self._context or Context()
+        context = None if self._rare is None else self._rare.context
+        return context or Context()
 
     @property
     def stop_signal(self) -> AbortSignal:
         """The signal that stops all streams of the middleware."""
         return self._request.config.stop_signal
 
-    def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
-        """Return a ping to send, if one was due by `latest`, and when to poll again."""
+    def poll(self, now: float, latest: float) -> tuple[PollResult, float]:
+        """Send a ping, if one was due by `latest`.
+
+        Returns what came of it, and when to poll again. The usual case is decided here: it is
+        most of what an idle stream costs.
+        """
+        request, plan = self._request, self.plan
+        if not (request.is_reading and plan.idle and request.nesting is None):
+            return self._poll_unusual(now, latest)
+        last, interval = self._last_ping, plan.policy.interval
+        last = max(last, self._last_data)
+        if last + interval > latest:
+            self._leave_idle_quick_mode(now)
+            return NOT_DUE, last + interval
+        if self._state is not IDLE or not self._can_ping:
+            return self._due_ping(now), now + interval
+        context = Context() if self._rare is None else self.context
+        ping = context.run(self._begin_ping, now)
+        return SENT if ping is None else (context, ping), now + interval
+
+    def _poll_unusual(self, now: float, latest: float) -> tuple[PollResult, float]:
+        """Do the same if nobody waits for the disconnect, or with other pacing, or nested."""
         policy = self.plan.policy
         request = self._request
-        if self._mode is not CHECKED and now - self._last_data > CLOCK_RESOLUTION:
-            self.leave_quick_mode()  # no longer busy
+        self._leave_idle_quick_mode(now)
         listening_began = not request.is_reading and request.ensure_listening(
             self.scheduler.loop, self.context
         )
         if not request.sends_pings:
-            return None, now + policy.interval
+            return NOT_DUE, now + policy.interval
         due = next_due(policy, self.started, self._last_sent, now)
         if due > latest:
-            return None, due
-        if listening_began and self._ping_state is not SENDING:
-            ping: PingCoroutine | None = self._ping_unless_disconnected(now)
+            return NOT_DUE, due
+        result: PollResult
+        if listening_began and self._state is not SENDING:
+            result = self.context, self._ping_unless_disconnected(now)
         else:
-            ping = self._due_ping(now)
-        return ping, next_poll(policy, due, now)
+            result = self._due_ping(now)
+        return result, next_poll(policy, due, now)
+
+    def _leave_idle_quick_mode(self, now: float) -> None:
+        if self._state is QUICK and now - self._last_data > CLOCK_RESOLUTION:
+            self.leave_quick_mode()
 
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""
-        self._cancel_ping = cancel
+        self._make_rare().cancel_ping = cancel
 
-    def _due_ping(self, now: float) -> PingCoroutine | None:
+    def _due_ping(self, now: float) -> PollResult:
         """Return the ping that is due, if it can be sent now; otherwise record that it is."""
-        if self._ping_state is SENDING:
-            return None
+        if self._state is SENDING:
+            return NOT_DUE
         if self._can_ping:
-            return self._send_ping(now)
+            return self.context, self._send_ping(now)
         self.leave_quick_mode()
-        if self._ping_state is not DUE:  # not since the last poll either
-            app_is_sending = self._sends or self._waiters
-            self._ping_state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
-        return None
+        if self._state is not DUE:  # not since the last poll either
+            app_is_sending = self._sends or self._has_waiters
+            self._state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
+        return NOT_DUE
 
     async def _ping_unless_disconnected(self, now: float) -> None:
         """Send the ping that is due, unless the client turns out to be gone already."""
@@ -540,25 +571,67 @@ class LiveStream(BoundaryTracker):
             await checkpoint()
         due = next_due(self.plan.policy, self.started, self._last_sent, now)
         if due <= now + self.slack:
-            ping = self._due_ping(now)
-            if ping is not None:
-                await ping
+            if self._can_ping:
+                await self._send_ping(now)
+            else:
+                self._due_ping(now)
 
     @property
     def _can_ping(self) -> bool:
-        alive = not self.is_busy and self._request.is_alive
-        return alive and self.is_at(self.plan.boundary)
+        # As `not self.is_busy and self._request.is_alive`, which are five more calls a ping.
+        request = self._request
+        return not (
+            self._sends
+            or self._state is SENDING
+            or self._state is QUICK_SENDING
+            or (self._rare is not None and self._rare.waiters)
+            or self.saw_last_body
+            or request.reason is not None
+            or request.abort_requested
+            or request.config.stop_signal.aborted
+        ) and (self._tail is BLANK_LINE or self.is_at(self.plan.boundary))
+
+    def _begin_ping(self, now: float) -> PingCoroutine | None:
+        """Send a ping in the stream's context.
+
+        Returns `None` if the server has sent it; a coroutine if it has to wait, or has failed.
+        """
+        payload = self._prepare_ping()
+        # A message of its own for each: a compressing middleware around this one changes it.
+        message = {"type": BODY, "body": payload, "more_body": True}
+        try:
+            sending = self._request.server_send(message)
+            if sending is not None:
+                for awaited in (steps := steps_of(sending)):
+                    return self._finish_ping(finish(steps, awaited), payload, now)
+        except BaseException as error:
+            return self._finish_ping(_failed(error), payload, now)
+        self._state = IDLE
+        self._record_ping(payload, now)
+        return None
 
     async def _send_ping(self, now: float) -> None:
-        self.leave_quick_mode()
-        payload = frame_or_fallback(self.plan.ping, self.newline)
-        self._ping_state = SENDING
-        if self.is_empty:
+        payload = self._prepare_ping()
+        message = {"type": BODY, "body": payload, "more_body": True}
+        await self._finish_ping(self._write(message), payload, now)
+
+    def _prepare_ping(self) -> bytes:
+        """Return what is to be sent, and record that it is."""
+        if self._state is not IDLE:
+            self.leave_quick_mode()
+        payload = self.plan.payload
+        if payload is None or self.newline is not LF:
+            payload = frame_or_fallback(self.plan.ping, self.newline)
+        self._state = SENDING
+        if self._bom is not None and self.is_empty:
             self.filter_bom()
         if self._request.nesting is not None:
             self._request.nesting.announce_ping(payload)
+        return payload
+
+    async def _finish_ping(self, sending: Awaitable[None], payload: bytes, now: float) -> None:
         try:
-            await self._write({"type": BODY, "body": payload, "more_body": True})
+            await sending
         except OSError as error:
             self.end(StopReason.DISCONNECTED, error)
         except BaseException as error:
@@ -568,16 +641,17 @@ class LiveStream(BoundaryTracker):
             self.stop(StopReason.WRITE_FAILED, error)  # the app gets an error of its own
         else:
             if self.report is not ENDED:  # a blocked send may outlast its stream
-                self._record_ping(payload, now)
+                # Counted from when its send began, unless that took long: the next ping comes
+                # an interval later, not an interval and the time of a send.
+                ended = self.scheduler.time()
+                self._record_ping(payload, now if ended - now <= self.slack else ended)
         finally:
-            self._cancel_ping = None
+            if self._rare is not None:
+                self._rare.cancel_ping = None
             self._sent()
 
-    def _record_ping(self, payload: bytes, begun: float) -> None:
-        now = self.scheduler.time()
-        # Counted from when its send began, unless that took long: the next ping comes an
-        # interval later, not an interval and the time of a send.
-        self._last_ping = begun if now - begun <= self.slack else now
+    def _record_ping(self, payload: bytes, when: float) -> None:
+        self._last_ping = when
         self.bytes_sent += len(payload)
         request = self._request
         request.pings += 1
@@ -592,16 +666,17 @@ class LiveStream(BoundaryTracker):
 
     def cancel_ping(self) -> None:
         """Abort a ping whose send is blocked."""
-        if self._cancel_ping is not None:
-            self._cancel_ping()
-            self._cancel_ping = None
+        rare = self._rare
+        if rare is not None and rare.cancel_ping is not None:
+            rare.cancel_ping()
+            rare.cancel_ping = None
 
     # The end
 
     async def send_last(self, farewell: Ping | None) -> None:
         """Send a farewell and the last body. Not while `is_busy`."""
         self.leave_quick_mode()
-        self._ping_state = SENDING
+        self._state = SENDING
         send, hooks = self._write, self._request.hooks
         nesting = self._request.nesting
         if nesting is not None:
@@ -638,9 +713,9 @@ class LiveStream(BoundaryTracker):
             raise ClientDisconnected.after(self._request.reason)
 
     def _sent(self) -> None:
-        self._ping_state = IDLE
-        if self._waiters:
-            self._waiters.wake_next()
+        self._state = IDLE
+        if self._rare is not None:
+            self._rare.waiters.wake_next()
 
     def abort(self) -> None:
         """Request that the pings stop. Thread-safe and signal-safe."""
@@ -659,11 +734,11 @@ class LiveStream(BoundaryTracker):
         """Stop the pings. The first reason wins."""
         request = self._request
         stopped_before = request.reason is not None
-        if request.record_reason(reason):
-            self._error = error
-        if self._ping_state is not SENDING:
-            self._ping_state = IDLE
+        if request.record_reason(reason) and error is not None:
+            self._make_rare().error = error
         self.leave_quick_mode()  # no poll will end it
+        if self._state is not SENDING:
+            self._state = IDLE
         self.scheduler.remove(self)
         if request.nesting is not None and not stopped_before:
             request.on_stopped(error)
@@ -682,11 +757,11 @@ class LiveStream(BoundaryTracker):
         if self.report is not ENDED and request.reason is not None:
             self._report_start()
             self.report = ENDED
-            if self._own_signal is not None:
-                self._own_signal.remove_callback(self.abort)
+            self._forget_own_signal()
             observer = request.config.observer
             event = self._end_event(request.reason) if is_observed(observer) else None
-            self._error = None  # its traceback refers to this stream
+            if self._rare is not None:
+                self._rare.error = None  # its traceback refers to this stream
             if event is not None:
                 emit(observer, event)
         if request.hooks is not None:
@@ -702,7 +777,7 @@ class LiveStream(BoundaryTracker):
             pings=request.pings,
             duration=self.scheduler.time() - self.started,
             bytes_sent=self.bytes_sent,
-            error=self._error,
+            error=None if self._rare is None else self._rare.error,
             started_by="app" if late is None else "middleware",
             late_status=None if late is None else late.status,
         )
@@ -729,6 +804,31 @@ class LiveStream(BoundaryTracker):
         self.end(reason, error)
         self._request.cancel_read_ahead()
         self.cancel_ping()
+
+
+class _Rare:
+    """What most streams never need. A stream makes it on demand, to be small without."""
+
+    __slots__ = ("cancel_ping", "context", "error", "own_signal", "waiters")
+
+    cancel_ping: Cancel | None
+    """Set while a ping's send is blocked."""
+    context: Context | None
+    """The request's own context, if that is not empty."""
+    error: BaseException | None
+    """Why the stream has stopped, if that was an error."""
+    own_signal: AbortSignal | None
+    """The signal that stops this stream alone."""
+    waiters: "WaitQueue"
+    """Sends of the app that wait for the middleware's own."""
+
+    def __init__(self) -> None:
+        self.cancel_ping = self.context = self.error = self.own_signal = None
+        self.waiters = WaitQueue()
+
+
+async def _failed(error: BaseException) -> None:
+    raise error
 
 
 class WaitQueue(list[anyio.Event]):

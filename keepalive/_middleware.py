@@ -154,7 +154,7 @@ class KeepaliveMiddleware:
             app, responder, receive, send = self._pipeline(route, scope, receive, send)
         else:
             responder = Responder(self._config, route, scope, receive, send)
-            receive, send = responder.receive, responder.send
+            receive, send = responder, responder.send
         try:
             await app(scope, receive, send)
         except BaseException:

@@ -157,6 +157,11 @@ def frame_of(ping: Ping, newline: bytes) -> bytes:
     return _with_newlines(ping, payload, newline)
 
 
+def static_payload(ping: Ping) -> bytes | None:
+    """Return the bytes of a ping in a stream whose lines end with LF; `None` if they vary."""
+    return ping.payload if ping._render is None else None
+
+
 def frame_or_fallback(ping: Ping, newline: bytes) -> bytes:
     """Return the same; if the ping's callable fails, its `payload`. The error is logged."""
     with log_errors("a ping's callable failed"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from ._defaultping import DefaultPing, choose_ping
-from ._ping import Boundary, Ping, boundary_in, is_event
+from ._ping import Boundary, Ping, boundary_in, is_event, static_payload
 from ._policy import (
     LIMITS,
     MIDDLEWARE_ONLY,
@@ -50,7 +50,7 @@ _FOREIGN_SYNTAX: Final = (
 """Parameters of other frameworks, and how they are written here. They would match as text."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How streams of one media type on one route are kept alive.
 
@@ -62,6 +62,8 @@ class Plan:
         pattern: The route's.
         media_type: The streams' media type.
         ping: What is inserted.
+        payload: The bytes of each ping in a stream with LF as its line ending; `None` if a
+            callable returns them.
         boundary: Where the ping may be inserted.
         farewell: What is sent just before the middleware ends a stream.
         closing_boundary: Where the middleware may end a stream.
@@ -75,6 +77,7 @@ class Plan:
     pattern: str
     media_type: str
     ping: Ping
+    payload: bytes | None
     boundary: Boundary
     farewell: Ping | None
     closing_boundary: Boundary
@@ -89,7 +92,7 @@ class Plan:
         return self.by_request[choose_ping(scope, start.get("headers", ()))]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Route:
     """What was matched for a request: a policy and what follows from it.
 
@@ -279,6 +282,7 @@ def _plan(
         pattern=pattern,
         media_type=media_type,
         ping=ping,
+        payload=static_payload(ping),
         boundary=boundary,
         farewell=_farewell(policy, media_type, boundary),
         closing_boundary="event" if is_event_stream else boundary,
@@ -309,7 +313,11 @@ def _with_ping(plan: Plan, ping: Ping, own_farewell: bool) -> Plan:
     if farewell is not None and is_event(farewell) and not (own_farewell or is_event(ping)):
         farewell = None
     return replace(
-        plan, ping=ping, boundary=boundary_in(plan.media_type, ping), farewell=farewell
+        plan,
+        ping=ping,
+        payload=static_payload(ping),
+        boundary=boundary_in(plan.media_type, ping),
+        farewell=farewell,
     )
 
 

@@ -48,7 +48,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from anyio.lowlevel import RunVar
 
@@ -84,6 +84,15 @@ takes here (docs/performance.md). A timer that fires ten times a second does not
 """
 
 PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
+PollResult: TypeAlias = Literal["not_due", "sent"] | tuple[Context, PingCoroutine]
+
+NOT_DUE: Final = "not_due"
+"""No ping is due, or it can't be sent now."""
+SENT: Final = "sent"
+"""A ping was due, and has been sent.
+
+Otherwise a result is a coroutine that sends the ping, and the context in which that runs.
+"""
 
 
 class Stream(Entry, Protocol):
@@ -91,7 +100,7 @@ class Stream(Entry, Protocol):
 
     @property
     def context(self) -> Context:
-        """The context in which its pings are sent."""
+        """The context in which its signals are checked."""
         ...  # pragma: no cover
 
     @property
@@ -104,8 +113,11 @@ class Stream(Entry, Protocol):
         """The signal that stops it and many others."""
         ...  # pragma: no cover
 
-    def poll(self, now: float, latest: float) -> tuple[PingCoroutine | None, float]:
-        """Return a ping to send, if one was due by `latest`, and when to poll again."""
+    def poll(self, now: float, latest: float) -> tuple[PollResult, float]:
+        """Send a ping, if one was due by `latest`.
+
+        Return what came of it, and when to poll again.
+        """
         ...  # pragma: no cover
 
     def ping_blocked(self, cancel: Cancel) -> None:
@@ -345,24 +357,27 @@ class PingScheduler:
         self._workers -= 1
         self._start_workers_soon()
 
-    def next_ping(self, now: float) -> tuple[Stream, PingCoroutine | None] | None:
-        """Poll the next stream that is due, and reschedule it; `None` when none is due."""
-        stream = self._first_due(now)
-        if stream is None:
-            return None
-        slack = stream.slack
-        latest = now + (slack if self._coalescing else min(TIMER_ERROR, slack))
-        ping, when = stream.poll(now, latest)
-        # With eager tasks the poll itself may have found a disconnect, and removed the stream.
-        if stream._prev is not None:
-            self._queue.schedule(stream, when, slack)
-        if ping is not None:
-            self._coalescing = True
-        return stream, ping
-
     def _first_due(self, now: float) -> Stream | None:
         queue = self._queue
         return queue.next_due_soon(now) if self._coalescing else queue.next_due(now)
+
+    def poll_next(self, now: float) -> tuple[Stream, PollResult] | None:
+        """Poll the next stream that is due, and reschedule it; `None` when none is due."""
+        queue = self._queue
+        # As `_first_due`, but for the rest of a bucket, which is the usual case.
+        stream: Stream | None = queue.rest_of_current() or self._first_due(now)
+        if stream is None:
+            return None
+        slack = stream.slack
+        early = slack if self._coalescing or slack < TIMER_ERROR else TIMER_ERROR
+        result, when = stream.poll(now, now + early)
+        # The poll may have removed the stream: a server may raise an error at once, and with
+        # eager tasks it may report a disconnect at once.
+        if stream._prev is not None:
+            queue.schedule(stream, when, slack)
+        if result is not NOT_DUE:
+            self._coalescing = True
+        return stream, result
 
 
 class Holder:
@@ -418,16 +433,17 @@ class _Worker:
         self._cancel = scheduler.loop.spawn(self._run, Context(), self._done)
 
     async def _run(self) -> None:
-        now = self._scheduler.time()
-        for _ in range(self._scheduler.batch):
-            found = self._scheduler.next_ping(now)
-            if found is None:
+        scheduler = self._scheduler
+        now = scheduler.time()
+        for _ in range(scheduler.batch):
+            polled = scheduler.poll_next(now)
+            if polled is None:
                 return
-            self._stream, ping = found
-            if ping is not None:
-                await run_in(self._stream.context, ping, self._on_blocked)
-            if self._blocked:
-                return
+            self._stream, result = polled
+            if isinstance(result, tuple):
+                await run_in(*result, self._on_blocked)
+                if self._blocked:
+                    return
 
     def _on_blocked(self) -> None:
         self._blocked = True

@@ -58,7 +58,7 @@ class Bucket:
 class TimerQueue:
     """Entries by the times at which they are due."""
 
-    __slots__ = ("_buckets", "_current", "_heap", "_order", "_size")
+    __slots__ = ("_buckets", "_current", "_heap", "_order", "_recent", "_recent_when", "_size")
 
     def __init__(self) -> None:
         self._buckets: dict[Key, Bucket] = {}
@@ -66,6 +66,8 @@ class TimerQueue:
         self._order = itertools.count()
         self._current: Bucket | None = None  # no longer in the heap
         self._size = 0
+        self._recent: Bucket | None = None  # that the last entry was put into
+        self._recent_when = 0.0
 
     def __len__(self) -> int:
         return self._size
@@ -83,10 +85,24 @@ class TimerQueue:
             when: When it is due.
             slack: Seconds by which it may be served early, together with others. Above 0.
         """
-        if entry._prev is None:
+        before = entry._prev
+        if before is None:
             self._size += 1
         else:
-            self._unlink(entry)
+            after = entry._next
+            before._next, after._prev = after, before
+            if before is after:
+                self._discard_if_empty(before)
+        bucket = self._recent
+        if bucket is None or when != self._recent_when or slack != bucket.key[0]:
+            bucket = self._bucket(when, slack)
+        # At the end of the ring.
+        last = bucket._prev
+        entry._prev, entry._next = last, bucket
+        last._next = bucket._prev = entry
+
+    def _bucket(self, when: float, slack: float) -> Bucket:
+        """Return the bucket for that time, and remember it: many entries have the same."""
         key = (slack, when // slack)
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -94,10 +110,8 @@ class TimerQueue:
         if when < bucket.when:
             bucket.when = when
             heapq.heappush(self._heap, (when, next(self._order), bucket))
-        # At the end of the ring.
-        last = bucket._prev
-        entry._prev, entry._next = last, bucket
-        last._next = bucket._prev = entry
+        self._recent, self._recent_when = bucket, when
+        return bucket
 
     def cancel(self, entry: Entry) -> bool:
         """Remove an entry. Returns whether it was scheduled."""
@@ -114,13 +128,23 @@ class TimerQueue:
         before, after = entry._prev, entry._next
         before._next, after._prev = after, before
         entry._prev = entry._next = None
-        if before is after and before is not self._current:  # the bucket is empty now
-            del self._buckets[before.key]
-            before.when = math.inf  # its items in the heap are stale
+        if before is after:
+            self._discard_if_empty(before)
+
+    def _discard_if_empty(self, bucket: Bucket) -> None:
+        """Discard a bucket without entries, unless it is the current one.
+
+        It is called if the two neighbours of an entry are the same object.
+        """
+        if bucket is not self._current:
+            del self._buckets[bucket.key]
+            bucket.when = math.inf  # its items in the heap are stale
+            if bucket is self._recent:
+                self._recent = None
 
     def next_at(self) -> float | None:
         """Return when the first bucket is due; `None` if nothing is scheduled."""
-        if self._current is not None and self._rest_of_current() is not None:
+        if self._current is not None and self.rest_of_current() is not None:
             return self._current.when
         while self._heap and self._heap[0][0] != self._heap[0][2].when:
             heapq.heappop(self._heap)
@@ -128,15 +152,16 @@ class TimerQueue:
 
     def next_due(self, now: float) -> Any | None:
         """Return the first entry whose time has come. It stays first until rescheduled."""
-        return self._rest_of_current() or self._open_next(
+        return self.rest_of_current() or self._open_next(
             lambda slack: now + min(TIMER_ERROR, slack)
         )
 
     def next_due_soon(self, now: float) -> Any | None:
         """Return the first entry whose time comes within its slack."""
-        return self._rest_of_current() or self._open_next(lambda slack: now + slack)
+        return self.rest_of_current() or self._open_next(lambda slack: now + slack)
 
-    def _rest_of_current(self) -> Any | None:
+    def rest_of_current(self) -> Any | None:
+        """Return the next entry of the bucket that is being served; `None` if none is left."""
         current = self._current
         return None if current is None or current._next is current else current._next
 
@@ -147,4 +172,6 @@ class TimerQueue:
             return None
         self._current = heapq.heappop(self._heap)[2]
         del self._buckets[self._current.key]
+        if self._current is self._recent:
+            self._recent = None
         return self._current._next

@@ -250,7 +250,7 @@ def test_a_stream_that_listens_keeps_no_task_of_a_round_that_is_over(backend):
     """It fell due inside an event: it began to listen, and no ping was sent."""
 
     async def look(scope, receive, send):
-        assert scope["asgi-keepalive"].live._cancel_ping is None
+        assert scope["asgi-keepalive"].live._rare.cancel_ping is None
 
     world = play(backend, [(10, b"data: half"), (26, look), (30, END)])
     assert world.pings == []

@@ -9,7 +9,7 @@ from support.harness import END, PING, body, play, run
 from support.internals import current_loop, run_in
 
 from keepalive import AbortController
-from keepalive._scheduler import BATCH, PingScheduler
+from keepalive._scheduler import BATCH, NOT_DUE, PingScheduler
 
 WHO = ContextVar("who")
 
@@ -117,9 +117,9 @@ class Stream:
     def poll(self, now, latest):
         self.calls.append(("poll", now))
         if self.due > latest:
-            return None, self.due
+            return NOT_DUE, self.due
         self.due = now + self.interval
-        return self.ping(), self.due
+        return (self.context, self.ping()), self.due
 
     async def ping(self):
         assert WHO.get() is self
