@@ -20,12 +20,11 @@ TESTS = Path(__file__).parent
 ALL_SLOW = (TESTS / "model", TESTS / "performance")
 SLOW_TIMEOUT = 300.0
 
-COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("dev", COMMON, max_examples=30)
+COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.register_profile("dev", COMMON, max_examples=30, derandomize=True)
 # In place of Hypothesis's own profile of that name, which is derandomized too.
-settings.register_profile(
-    "ci", COMMON, max_examples=200, derandomize=True, database=None, print_blob=True
-)
+settings.register_profile("ci", COMMON, max_examples=200, derandomize=True, print_blob=True)
+settings.register_profile("explore", COMMON, max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
@@ -56,6 +55,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.slow)
     if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
         item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist take the files in their order, and not by their number of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several processes begin with the slow files, so that none is left at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:

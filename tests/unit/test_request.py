@@ -5,10 +5,9 @@ from contextvars import copy_context
 import anyio
 import pytest
 from support.harness import END, PING, START, body, http, play, run, settle, start
-from support.internals import current_loop
+from support.internals import Responder, current_loop
 
 from keepalive import KeepaliveMiddleware, StopReason
-from keepalive._responder import Responder
 
 
 def request(data: bytes = b"", *, more: bool = False) -> dict:

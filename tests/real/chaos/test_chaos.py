@@ -224,6 +224,7 @@ def check_chaos(seen, counts):
         assert counts.get(reason), (reason, counts)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2 * SECONDS + 150)
 def test_chaos_breaks_no_event_and_leaves_nothing_behind(tmp_path):
     async def run():

@@ -21,6 +21,7 @@ from real.processes import EXAMPLES, PATH, running, wait_for
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the option is Linux's"
     ),

@@ -12,7 +12,7 @@ import pytest
 from real import parts
 from real.processes import TESTS, running, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 README = TESTS.parent / "README.md"
 STUB = '    """Be any ASGI app: Starlette, FastAPI, Litestar, Quart, Django, ..."""\n'

@@ -14,7 +14,7 @@ from real.servers.known_behaviour import HABITS, OF_HTTP_1
 from real.servers.serving import FLAVOURS, serving, title
 from real.servers.stream_cases import STREAMS, log_and_exit
 
-pytestmark = [pytest.mark.real, pytest.mark.parts]
+pytestmark = [pytest.mark.real, pytest.mark.parts, pytest.mark.slow]
 
 CASES = STREAMS | HABITS
 TRIED = [

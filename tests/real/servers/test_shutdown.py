@@ -17,7 +17,7 @@ from real.servers.shutdown import FAREWELL, KINDS, measure, reloaded
 from real.servers.shutdown_app import DRAIN
 from real.servers.shutdown_clients import CLEAN, CUT, OPEN, Reader
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 WORKING = [case for case in CASES if case.works]
 UNHEARD = [case for case in CASES if not case.works]

@@ -8,7 +8,7 @@ import pytest
 from real.http_clients import PING, exchange, split_pings, token
 from real.servers.uvicorn_apps import SILENT
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_a_whole_stream_is_reported_once_with_its_numbers(server):

@@ -22,7 +22,7 @@ from real.http_clients import (
 )
 from real.servers.uvicorn_apps import CHUNKS, INTERVAL, RECORDS, SILENT
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SILENT_EVENTS = [
     ("message", "one", "", None),
