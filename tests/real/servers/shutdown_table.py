@@ -23,8 +23,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
 from real import parts  # noqa: E402
-from real.servers import cases as servers  # noqa: E402
-from real.servers.cases import Case  # noqa: E402
+from real.servers.cases import (  # noqa: E402
+    BY_PYTHON,
+    CASES,
+    COMMANDS,
+    EVERY,
+    RELOAD,
+    Case,
+)
 from real.servers.shutdown import KINDS, TOO_LONG, Result, measure, reloaded  # noqa: E402
 from real.servers.shutdown_clients import CLEAN  # noqa: E402
 
@@ -35,7 +41,7 @@ RESULTS: Final = DOCS / "servers.json"
 
 def row(case: Case, folder: Path) -> Result:
     """Measure a case with the middleware and, where that is another case, without it."""
-    act = reloaded if case is servers.RELOAD else None
+    act = reloaded if case is RELOAD else None
     event = "a watched file changes, then SIGTERM" if act else ""
     found = {
         "python": platform.python_version(),
@@ -47,7 +53,7 @@ def row(case: Case, folder: Path) -> Result:
         "works": case.works,
         "with": measure(case, folder / "with", act=act),
     }
-    if act is None and "-m" in servers.COMMANDS[case.server]:
+    if act is None and "-m" in COMMANDS[case.server]:
         found["without"] = measure(case, folder / "without", kinds=("feed",), WITHOUT="1")
     print(f"{case.name}: {summary(found['with'])}", file=sys.stderr, flush=True)
     return found
@@ -213,7 +219,7 @@ def machine() -> Result:
     names = (
         "asgi-keepalive",
         "anyio",
-        *(name for case in servers.CASES for name in case.distributions),
+        *(name for case in CASES for name in case.distributions),
     )
     about = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
@@ -244,11 +250,11 @@ def main() -> None:
     arguments = parser.parse_args()
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
     if arguments.python:
-        rows = measure_all(servers.BY_PYTHON, arguments.at_a_time)
+        rows = measure_all(BY_PYTHON, arguments.at_a_time)
         others = [x for x in found["pythons"] if minor(x["python"]) != sys.version_info[:2]]
         found["pythons"] = sorted(others + rows, key=lambda row: minor(row["python"]))
     elif not arguments.tables:
-        rows = measure_all(servers.EVERY, arguments.at_a_time)
+        rows = measure_all(EVERY, arguments.at_a_time)
         found |= {"machine": machine(), "servers": rows}
     RESULTS.write_text(dumped(found), encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
