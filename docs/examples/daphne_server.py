@@ -6,7 +6,7 @@ Run it:
     curl -N http://127.0.0.1:8000/
 
 Then stop it with Ctrl-C: the stream gets an `event: stopping` and its proper end, and the
-server is gone some three seconds later. A second Ctrl-C does not wait.
+server is gone some four seconds later. A second Ctrl-C does not wait.
 
 With the `daphne` command an app hears of the signal too, but is cancelled in the same instant.
 """
@@ -34,8 +34,9 @@ Send = Callable[[Message], Awaitable[None]]
 INTERVAL = 2.0
 SILENCE = 5.0
 DRAIN = 2.0
-STEP = 1.0
-"""Seconds that the end of a stream may take behind that."""
+GRACE = 2.0
+"""Seconds after the drain: within the first, the middleware cancels an app that has not
+returned; the second is for that app's cleanup, which daphne would cancel too."""
 
 
 async def events(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +60,7 @@ def run(app: KeepaliveMiddleware, port: str = "8000", drain: float = DRAIN) -> N
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one does not wait
         app.shutdown()
-        reactor.callFromThread(reactor.callLater, drain + STEP, reactor.stop)
+        reactor.callFromThread(reactor.callLater, drain + GRACE, reactor.stop)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

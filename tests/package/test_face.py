@@ -52,7 +52,7 @@ def test_the_names_are_these():
 
 def undocumented(name: str, thing: object) -> Iterator[str]:
     """Name what a reader of the documentation would look for in vain."""
-    docstring = vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__
+    docstring = thing.__doc__
     # A dataclass without a docstring gets its signature for one.
     if not docstring or docstring.startswith(f"{name}("):
         yield name

@@ -211,7 +211,9 @@ class Client:
                 await self._place.opened()
             self._visits += 1
             habit = self._choose.choice(HABITS)
-            kind = self._choose.choice([one for one in KINDS if one != FLOOD or habit in BAD])
+            # A bold client may read without pauses, and then a flood would never end.
+            can_flood = habit in BAD and not bold
+            kind = self._choose.choice([one for one in KINDS if one != FLOOD or can_flood])
             token, life = f"{self._number}-{self._visits}", self._place.life
             try:
                 end = await self._visit(habit, kind, token)

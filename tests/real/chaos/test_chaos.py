@@ -34,6 +34,9 @@ LAST = ("httptools", "asyncio")
 ALLOWANCE = 11.0
 """Seconds for an app that must be cancelled, the server, and what clients still read."""
 
+OWN_TASKS = 3
+"""uvicorn's: the server, the lifespan, and the request that asks what there is."""
+
 PATIENCE = 30.0
 """Seconds in which all must have come to rest."""
 
@@ -182,7 +185,8 @@ async def restarts(chaos):
 async def last_life(chaos):
     """Run two crowds one after the other, and return what each left behind."""
     await chaos.start(LAST)
-    while (fresh := await chaos.left())["open"]:  # of the client that waited for the server
+    # Until those clients have gone that waited for the server, and their apps have returned.
+    while (fresh := await chaos.left())["open"] or len(fresh["tasks"]) > OWN_TASKS:
         await asyncio.sleep(0.1)
     chaos.open()
     await chaos.last(SECONDS / 6)  # caches, pools and the like have been filled then

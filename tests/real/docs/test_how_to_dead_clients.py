@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,6 +180,8 @@ def ip(*what: str) -> None:
 
 @pytest.fixture
 def cable():
+    if shutil.which("ip") is None:
+        pytest.skip("the program `ip` is not installed (on Debian: iproute2)")
     made = Cable()
     try:
         try:

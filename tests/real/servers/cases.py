@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,12 +43,13 @@ class Case:
         needs: The distributions that it takes, besides the server's own.
         loop: The event loop, where the program and not an option chooses it.
         http: `"1.1"` or `"2"`, the client's protocol.
-        signals: What it is sent; the second once the app has heard of the first.
+        signals: What it is sent; the second once it has begun to shut down.
         works: Whether the streams are expected to end well.
         loses_end: Whether the server may close the connection with the stream's last bytes
             sent, but not its END_STREAM; without the middleware too.
         status: The exit status expected; negative: the signal that killed it.
         lifespan: Whether `lifespan.shutdown` is expected.
+        waits: Whether it waits until all connections are closed, however long that takes.
     """
 
     server: str
@@ -61,6 +62,7 @@ class Case:
     loses_end: bool = False
     status: int = 0
     lifespan: bool = True
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -96,6 +98,8 @@ UVLOOP = ("--http", "httptools", "--loop", "uvloop")
 GRACEFUL = ("--timeout-graceful-shutdown", "5")
 TRIO_ALONE = ("-k", "trio", "-w", "0")
 WORKER = ("-k", "uvicorn_worker.UvicornWorker")
+WAITS: Final = sys.version_info >= (3, 12)
+"""Whether asyncio's `Server.wait_closed` waits for open connections; uvloop's never does."""
 
 CASES: Final = [
     of("uvicorn", *H11, needs=("h11",), status=-TERM),
@@ -113,24 +117,37 @@ CASES: Final = [
     of("granian", "--http", "2", http="2"),
     of("hypercorn", "-w", "0"),
     of("hypercorn", "-w", "0", http="2"),
+    of("hypercorn", "-k", "uvloop", "-w", "0", needs=("uvloop",)),
     of("hypercorn, own program", loop="asyncio"),
     of("hypercorn, own program", loop="asyncio", http="2"),
     of("hypercorn, own program", loop="trio", needs=("trio",)),
     of("hypercorn, own program", loop="trio", needs=("trio",), http="2", loses_end=True),
     of("daphne, own program", lifespan=False),
-    of("hypercorn", works=False),
-    of("hypercorn", http="2", works=False),
+    of("hypercorn", works=False, waits=WAITS),
+    of("hypercorn", http="2", works=False, waits=WAITS),
+    of("hypercorn", "-k", "uvloop", needs=("uvloop",), works=False),
     of("hypercorn", "-k", "trio", needs=("trio",), works=False),
     of("hypercorn", *TRIO_ALONE, needs=("trio",), works=False, status=-TERM, lifespan=False),
     of("daphne", works=False, lifespan=False),
 ]
-TWICE: Final = replace(CASES[5], signals=(INT, INT), lifespan=False)
+_TWICE: Final = {"signals": (INT, INT), "lifespan": False}
+TWICE: Final = [
+    of("uvicorn", *H11, needs=("h11",), waits=WAITS, **_TWICE),
+    of("uvicorn", *UVLOOP, needs=("httptools", "uvloop"), **_TWICE),
+]
 """Ctrl-C, and again: uvicorn then exits by force."""
 
 RELOAD: Final = of("uvicorn", "--reload")
 """It watches its folder; `watched.py` is there to be changed."""
 
-EVERY: Final = [*CASES, TWICE, RELOAD]
+EVERY: Final = [*CASES, *TWICE, RELOAD]
+
+BY_PYTHON: Final = [
+    case
+    for case in [*CASES, *TWICE]
+    if case in TWICE or (case.server == "hypercorn" and "trio" not in case.options)
+]
+"""Those that are measured on each release of Python, since `WAITS` matters to some of them."""
 
 
 class Server(Process):
@@ -159,7 +176,8 @@ class Server(Process):
 
     def journal(self, what: str = "", path: str | None = None) -> list[dict[str, Any]]:
         """Return what the app has written down; of one kind, of one path."""
-        lines = self._journal.read_text().splitlines() if self._journal.exists() else []
+        text = self._journal.read_text() if self._journal.exists() else ""
+        lines = text.rpartition("\n")[0].splitlines()  # the last one may not be complete yet
         return [
             line
             for line in map(json.loads, lines)

@@ -59,13 +59,13 @@ def opened(server: Server, case: Case, kinds: tuple[str, ...]) -> list[Reader]:
 
 
 def signalled(case: Case) -> Act:
-    """Return what sends a case's signals, each when the app has heard of the one before."""
+    """Return what sends a case's signals, the second when the server is shutting down."""
 
     def act(server: Server) -> float:
         began = time.monotonic()
         for number, one in enumerate(case.signals):
-            if number:
-                wait_for(lambda: server.journal("heard"), "the app to hear of the signal")
+            if number:  # only uvicorn is sent a second one
+                wait_for(lambda: "Shutting down" in server.log, "the shutdown to begin")
             server.signal(one)
         return began
 

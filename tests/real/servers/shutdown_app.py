@@ -4,7 +4,7 @@ The path names the kind: `/finishing` ends by itself soon after it has heard of 
 `/feed` sends for ever, `/blocked` waits for ever. None of them calls `receive`.
 
 The journal is written, as JSON lines, to the file that `JOURNAL` names; by every process of a
-server. With `WITHOUT` set the app is served without the middleware.
+server. `WITHOUT` serves the app without the middleware; `DRAIN` sets the seconds of the drain.
 """
 
 import json
@@ -26,7 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 INTERVAL: Final = 0.5
-DRAIN: Final = 1.2
+DRAIN: Final = float(os.environ.get("DRAIN", "1.2"))
 STEP: Final = 0.2
 """Seconds between two events of the feed."""
 

@@ -1,7 +1,8 @@
 """Measures how servers stop with open streams: `python tests/real/servers/shutdown_table.py`.
 
 Rewrites `docs/servers.json`, and the tables of `docs/servers.md` that are made from it.
-`--tables` makes the tables alone anew. Servers that are not installed are left out.
+`--python` measures only what differs between releases of Python, on this one, and `--tables`
+makes the tables alone anew. Servers that are not installed are left out.
 """
 
 import argparse
@@ -22,7 +23,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
 from real import parts  # noqa: E402
-from real.servers.cases import CASES, COMMANDS, EVERY, RELOAD, Case  # noqa: E402
+from real.servers.cases import (  # noqa: E402
+    BY_PYTHON,
+    CASES,
+    COMMANDS,
+    EVERY,
+    RELOAD,
+    Case,
+)
 from real.servers.shutdown import KINDS, TOO_LONG, Result, measure, reloaded  # noqa: E402
 from real.servers.shutdown_clients import CLEAN  # noqa: E402
 
@@ -34,9 +42,9 @@ RESULTS: Final = DOCS / "servers.json"
 def row(case: Case, folder: Path) -> Result:
     """Measure a case with the middleware and, where that is another case, without it."""
     act = reloaded if case is RELOAD else None
-    once = act is None and len(case.signals) == 1
     event = "a watched file changes, then SIGTERM" if act else ""
     found = {
+        "python": platform.python_version(),
         "server": case.server,
         "options": list(case.options),
         "loop": case.loop,
@@ -45,18 +53,17 @@ def row(case: Case, folder: Path) -> Result:
         "works": case.works,
         "with": measure(case, folder / "with", act=act),
     }
-    if once and "-m" in COMMANDS[case.server]:
+    if act is None and "-m" in COMMANDS[case.server]:
         found["without"] = measure(case, folder / "without", kinds=("feed",), WITHOUT="1")
     print(f"{case.name}: {summary(found['with'])}", file=sys.stderr, flush=True)
     return found
 
 
-def measure_all(folder: Path, at_a_time: int) -> list[Result]:
-    """Measure every case that can be."""
-    cases = [case for case in EVERY if not case.missing()]
-    folders = [folder / str(number) for number in range(len(cases))]
-    with ThreadPoolExecutor(at_a_time) as pool:
-        return list(pool.map(row, cases, folders))
+def measure_all(cases: list[Case], at_a_time: int) -> list[Result]:
+    """Measure those of the cases that can be."""
+    cases = [case for case in cases if not case.missing()]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_a_time) as pool:
+        return list(pool.map(row, cases, [Path(folder, str(x)) for x in range(len(cases))]))
 
 
 def outcome(stream: Result) -> str:
@@ -85,7 +92,7 @@ def how_many(found: Result, what: str) -> str:
 def process(found: Result) -> list[str]:
     """Say when a server had gone, and how."""
     if found["gone"] is None:
-        return [f"not within {TOO_LONG:.0f} s: killed", ""]
+        return [f"not within {TOO_LONG:.0f} s", ""]
     status = found["status"]
     return [f"{found['gone']:.1f} s", str(status) if status >= 0 else signal_name(-status)]
 
@@ -155,6 +162,33 @@ def without_table(found: Result) -> str:
     return table([*GONE, "endless feed", *LAST], rows)
 
 
+def minor(release: str) -> tuple[int, int]:
+    """Return the minor release of Python that a release belongs to."""
+    major, number, *_ = release.split(".")
+    return int(major), int(number)
+
+
+def python_table(found: Result) -> str:
+    """Return the table of what differs between releases of Python: when servers had gone."""
+    rows = found["servers"] + found["pythons"]
+    releases = sorted({row["python"] for row in rows}, key=minor)
+    cells = {
+        (title(row), middleware, row["python"]): process(row[middleware])[0]
+        for row in rows
+        for middleware in ("with", "without")
+        if middleware in row
+    }
+    lines = {(name, middleware): None for name, middleware, _ in cells}
+    return table(
+        ["server", "middleware", *releases],
+        [
+            [name, middleware, *(cells[name, middleware, release] for release in releases)]
+            for name, middleware in lines
+            if all((name, middleware, release) in cells for release in releases)
+        ],
+    )
+
+
 def machine_table(found: Result) -> str:
     """Return the table of what was measured with."""
     return table(["what", "which"], [[name, text] for name, text in found["machine"].items()])
@@ -164,6 +198,7 @@ TABLES: Final[dict[str, Callable[[Result], str]]] = {
     "with": with_table,
     "unheard": lambda found: with_table(found, works=False),
     "without": without_table,
+    "python": python_table,
     "machine": machine_table,
 }
 _BLOCK: Final = re.compile(
@@ -196,23 +231,32 @@ def machine() -> Result:
 
 def dumped(found: Result) -> str:
     """Return the results as JSON, a line for each server."""
-    servers = ",\n".join(json.dumps(row) for row in found["servers"])
-    return f'{{"machine": {json.dumps(found["machine"])},\n"servers": [\n{servers}\n]}}\n'
+    lists = {
+        name: ",\n".join(json.dumps(row) for row in found[name])
+        for name in ("servers", "pythons")
+    }
+    parts = [f'"machine": {json.dumps(found["machine"])}']
+    parts += [f'"{name}": [\n{rows}\n]' for name, rows in lists.items()]
+    return "{" + ",\n".join(parts) + "}\n"
 
 
 def main() -> None:
     """Measure, and rewrite the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", action="store_true", help="make the tables, no more")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--tables", action="store_true", help="make the tables, no more")
+    what.add_argument("--python", action="store_true", help="what differs on this Python")
     parser.add_argument("--at-a-time", type=int, default=2, help="servers at a time")
     arguments = parser.parse_args()
-    if not arguments.tables:
-        with tempfile.TemporaryDirectory() as folder:
-            servers = measure_all(Path(folder), arguments.at_a_time)
-        RESULTS.write_text(
-            dumped({"machine": machine(), "servers": servers}), encoding="utf-8"
-        )
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if arguments.python:
+        rows = measure_all(BY_PYTHON, arguments.at_a_time)
+        others = [x for x in found["pythons"] if minor(x["python"]) != sys.version_info[:2]]
+        found["pythons"] = sorted(others + rows, key=lambda row: minor(row["python"]))
+    elif not arguments.tables:
+        rows = measure_all(EVERY, arguments.at_a_time)
+        found |= {"machine": machine(), "servers": rows}
+    RESULTS.write_text(dumped(found), encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(published(page, found), encoding="utf-8")
 
