@@ -27,7 +27,7 @@ import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, TextIO, TypeAlias
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -203,7 +203,7 @@ class Recorder:
     Attributes:
         now: The time, in seconds since the request was sent.
         observations: In the order of their times.
-        arrivals: When data arrived, headers included.
+        arrivals: When data arrived, headers included, the mere end of a body excluded.
         size: Bytes of the body, decompressed.
         end: An empty string until the end.
     """
@@ -237,8 +237,9 @@ class Recorder:
         if not data:
             self.finish("complete" if self.response.ends_at_eof else "cut off")
             return
-        self.arrivals.append(now)
         body = self.response.feed(data)
+        if body or not self.response.is_complete or not self.arrivals:
+            self.arrivals.append(now)
         if self.response.status and not self.times("headers"):
             self.note("headers", self.response.head.partition("\n")[0])
             for text in re.findall(rf"(?im)^(?:{RELEVANT_HEADERS}):.*$", self.response.head):
@@ -285,9 +286,9 @@ IDLE: Final = """Set interval to half of that at most, or raise nginx's proxy_re
 HAProxy's timeout server, Caddy's read_timeout, Apache's ProxyTimeout. See docs/proxies.md."""
 TOTAL: Final = """Pings do not help: set max_lifetime below that, so that streams end well and
 clients reconnect, or raise the limit. See docs/how-to/intervals.md."""
-HELD: Final = """Leave anti_buffering=True. Where a proxy ignores it, exclude event streams from
-buffering and compression: nginx's proxy_buffering and gzip_types, Caddy's encode, Varnish's
-do_gzip. See docs/proxies.md."""
+HELD: Final = """Leave anti_buffering=True. Where a proxy ignores it, exclude event streams
+from buffering and compression: nginx's proxy_buffering and gzip_types, Caddy's encode,
+Varnish's do_gzip. See docs/proxies.md."""
 NO_PING: Final = """Wrap the app in KeepaliveMiddleware, inside any compressor. See whether
 routes exclude the path and whether interval is longer than that. See docs/tutorial.md."""
 REQUEST: Final = "Check the URL and the request: --as, -X, -H, -d."
@@ -380,25 +381,28 @@ class Session:
 
     Attributes:
         terminal: For the live line; `None` for no such line.
-        recorders: One for each response.
+        recorders: A new one; one for each redirect that is followed is added.
     """
 
     options: argparse.Namespace
     connect: Connect
     terminal: TextIO | None
-    recorders: list[Recorder] = field(default_factory=lambda: [Recorder()])
+    recorders: list[Recorder]
 
     async def run(self) -> None:
         """Send the request, and follow up to 5 redirects."""
         url = self.options.url
         try:
-            for _ in range(6):
+            for redirects in range(6):
+                if redirects:
+                    self.recorders.append(Recorder())
                 await self._exchange(url, self.recorders[-1])
                 response = self.recorders[-1].response
                 if not (300 <= response.status < 400 and response.header("location")):
                     break
                 url = http_url(urljoin(url.geturl(), response.header("location")))
-                self.recorders.append(Recorder())
+                if response.status < 307:  # as browsers and curl do
+                    self.options.method, self.options.data = "GET", b""
         except (OSError, ValueError, zlib.error, anyio.BrokenResourceError) as error:
             reason = getattr(error.__cause__, "exceptions", [error.__cause__ or error])[0]
             text = str(reason) or "no connection within 10 s"
@@ -448,6 +452,8 @@ def report(seen: Recorder) -> Iterator[tuple[str, str]]:
             yield what, f"{detail} at {at:.1f} s".strip()
         elif what not in ("event", "ping", "data"):
             yield "" if what == "header" else what, detail
+        if what == "end":
+            yield "", ""
 
 
 def formatted(label: str, text: str, *, is_colored: bool) -> str:
@@ -469,10 +475,9 @@ def main(
     options = parse_arguments(arguments)
     out = output or sys.stdout
     is_terminal = out.isatty() and not options.json
-    session = Session(options, connect, out if is_terminal else None)
-    seen = session.recorders
+    seen = [Recorder()]
     try:
-        run(session.run)
+        run(Session(options, connect, out if is_terminal else None, seen).run)
     except KeyboardInterrupt:
         seen[-1].finish("interrupted")
     for what, detail in list(diagnose(seen[-1])):
@@ -481,7 +486,8 @@ def main(
         lines = [json.dumps(x._asdict()) for each in seen for x in each.observations]
     else:
         is_colored = is_terminal and not os.environ.get("NO_COLOR")
-        rows = [row for each in seen for row in report(each)]
+        request = f"{options.method} {options.url.geturl()} as {options.client}"
+        rows = [("request", request), *(row for each in seen for row in report(each))]
         lines = [formatted(*row, is_colored=is_colored) for row in rows]
     print(*lines, sep="\n", file=out)
     return 130 if seen[-1].end == "interrupted" else int(bool(seen[-1].times("problem")))
