@@ -331,15 +331,17 @@ def diagnose_end(seen: Recorder) -> Finding:
     """Return whether the stream was kept alive, or why not."""
     *silences, last = (b - a for a, b in pairwise([*seen.arrivals, seen.now]))
     longest, total = max([*silences, last]), f"{seen.now:.1f} s"
-    # A limit on silence is longer than each silence that it has allowed.
-    is_idle = last > 1.5 * max(silences, default=0) + 0.5 and is_round(last)
-    is_complete = seen.end == "complete"
-    if is_idle and (seen.end == "cut off" or (is_complete and last > 1.5)):
+    is_complete, is_cut = seen.end == "complete", seen.end == "cut off"
+    # A limit on silence is longer than each silence that it has allowed. Some proxies count it
+    # from the request if the data came soon after it.
+    is_longest = last > 1.5 * max(silences, default=0) + 0.5
+    is_limit = is_round(last) or (is_cut and is_round(seen.now))
+    if is_longest and is_limit and (is_cut or (is_complete and last > 1.5)):
         how = "Ended as if complete, but" if is_complete else "Cut off"
         return "problem", f"{how} after {last:.1f} s of silence: an idle timeout. {IDLE}"
-    if seen.end == "cut off" and is_round(seen.now):
+    if is_cut and is_round(seen.now):
         return "problem", f"Cut off after {total}, though not silent: a total timeout. {TOTAL}"
-    if seen.end == "cut off":
+    if is_cut:
         return "problem", f"Cut off after {total}: a crash or a restart. {LOGS}"
     if longest > (20 if is_complete else min(20, seen.now / 2)) and not seen.times("ping"):
         return "problem", f"Silent for {longest:.1f} s without a ping. {NO_PING}"

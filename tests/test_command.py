@@ -168,6 +168,13 @@ def test_an_idle_timeout(call, limit, end):
     assert made.status == 1
 
 
+def test_an_idle_timeout_that_is_counted_from_the_request(call):
+    made = call([(0.3, CHUNKED + chunk(EVENT)), (2, EOF)])
+    assert "Cut off after 1.7 s of silence: an idle timeout." in made.finding
+    made = call([(0.3, CHUNKED + chunk(EVENT)), (2, LAST)])
+    assert made.status == 0
+
+
 def test_an_idle_timeout_shorter_than_the_interval(call):
     """A limit on silence is longer than each silence before."""
     steps = [(0, CHUNKED), *every(0.1, 1, chunk(EVENT)), (11, EOF)]
