@@ -52,19 +52,21 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m keepalive", description=description)
     parser.epilog, parser.formatter_class = f"Examples:{epilog}", argparse.RawTextHelpFormatter
     add = parser.add_argument
-    add("url", metavar="URL", type=http_url, help="address of the stream, http or https")
+    add("url", metavar="URL", help="address of the stream, http or https")
     clients = ("browser", "openai", "anthropic", "curl")
-    add("--as", dest="client", choices=clients, default=clients[0], help="default: browser")
+    add("--as", dest="client", choices=clients, default="browser", help="default: browser")
     add("-X", dest="method", help="request method; default: GET, or POST if there is a body")
     add("-H", dest="header", action="append", default=[], help="request header, NAME: VALUE")
     add("-d", dest="data", type=str.encode, help="request body")
-    add(
-        "--for", dest="seconds", type=float, default=75.0, help="how long; default: 75 seconds"
-    )
+    add("--for", dest="seconds", type=float, default=75.0, help="seconds to wait; default: 75")
     add("--json", action="store_true", help="print each observation as a line of JSON")
     options = parser.parse_args(arguments)
+    try:
+        options.url = http_url(options.url)
+    except ValueError as error:
+        parser.error(str(error))
     if not 0 < options.seconds < 1e6:
-        parser.error("argument --for: not a positive number of seconds")
+        parser.error("--for takes a positive number of seconds")
     if options.data is None:
         options.data = b'{"stream": true}' if options.client in clients[1:3] else b""
     options.method = options.method or ("POST" if options.data else "GET")
@@ -222,6 +224,11 @@ class Recorder:
         """Return when something was observed, to a tenth of a second."""
         return [round(x.at, 1) for x in self.observations if x.what in kinds]
 
+    @property
+    def silences(self) -> list[float]:
+        """Seconds between arrivals, and from the last one to the end."""
+        return [b - a for a, b in pairwise([*self.arrivals, self.now])]
+
     def note(self, what: Kind, detail: str) -> None:
         """Record an observation."""
         self.observations.append(Observation(round(self.now, 3), what, detail))
@@ -291,13 +298,13 @@ from buffering and compression: nginx's proxy_buffering and gzip_types, Caddy's 
 Varnish's do_gzip. See docs/proxies.md."""
 NO_PING: Final = """Wrap the app in KeepaliveMiddleware, inside any compressor. See whether
 routes exclude the path and whether interval is longer than that. See docs/tutorial.md."""
-REQUEST: Final = "Check the URL and the request: --as, -X, -H, -d."
+REQUEST: Final = "Check the URL, its scheme and port, and the request: --as, -X, -H, -d."
 LOGS: Final = "See the logs of the app and of the proxies."
 Finding: TypeAlias = tuple[Verdict, str]
 
 
 def is_round(seconds: float) -> bool:
-    """Whether a time is close to a round number of seconds, as limits usually are.
+    """Return whether a time is close to a round number of seconds, as limits usually are.
 
     These are whole ones below 10 s, and multiples of 5 s above. nginx may be 0.3 s early, see
     tests/real/test_proxies.py.
@@ -314,23 +321,26 @@ def diagnose(seen: Recorder) -> Iterator[Finding]:
     if not length and seen.end == "complete" and seen.now < 1:
         length = "" if "text/event-stream" in media_type else str(seen.size)
     if seen.end == "failed":
-        yield "problem", f"Failed: {seen.observations[-1].detail}. {REQUEST}"
+        yield "problem", f"The request failed. {REQUEST}"
     elif not status:
-        yield "problem", f"No response {after}. {START}"
+        is_closed = seen.end == "cut off" and seen.now < 1
+        yield "problem", f"No response {after}. {REQUEST if is_closed else START}"
     elif status >= 300:
         is_timeout = status in (408, 502, 503, 504, 524) and seen.now > 1
         yield "problem", f"Status {status} {after}. {START if is_timeout else REQUEST}"
     elif length:
         yield "problem", f"Not a stream: {media_type}, {length} bytes. {REQUEST}"
     else:
-        yield diagnose_end(seen)
-        yield from diagnose_delivery(seen)
+        delivery = list(diagnose_delivery(seen))
+        is_held = any(what == "problem" for what, _ in delivery)
+        yield from [] if is_held and seen.end != "cut off" else [diagnose_end(seen)]
+        yield from delivery
 
 
 def diagnose_end(seen: Recorder) -> Finding:
     """Return whether the stream was kept alive, or why not."""
-    *silences, last = (b - a for a, b in pairwise([*seen.arrivals, seen.now]))
-    longest, total = max([*silences, last]), f"{seen.now:.1f} s"
+    *silences, last = seen.silences
+    longest, total = max(seen.silences), f"{seen.now:.1f} s"
     is_complete, is_cut = seen.end == "complete", seen.end == "cut off"
     # A limit on silence is longer than each silence that it has allowed. Some proxies count it
     # from the request if the data came soon after it.
@@ -343,10 +353,13 @@ def diagnose_end(seen: Recorder) -> Finding:
         return "problem", f"Cut off after {total}, though not silent: a total timeout. {TOTAL}"
     if is_cut:
         return "problem", f"Cut off after {total}: a crash or a restart. {LOGS}"
-    if longest > (20 if is_complete else min(20, seen.now / 2)) and not seen.times("ping"):
-        return "problem", f"Silent for {longest:.1f} s without a ping. {NO_PING}"
-    pings = "" if seen.times("ping") else ", without pings"
-    return "ok", f"Alive for {total}, silent for {longest:.1f} s at most{pings}."
+    if seen.times("ping") and longest < 31:  # half of the usual limit, 60 s
+        return "ok", f"Kept alive for {total}."
+    if longest < (
+        20 if is_complete else min(20, seen.now / 2)
+    ):  # the default interval is 15 s
+        return "ok", f"Alive for {total}, and never silent for so long that a ping was due."
+    return "problem", f"Silent for {longest:.1f} s without a ping. {NO_PING}"
 
 
 def diagnose_delivery(seen: Recorder) -> Iterator[Finding]:
@@ -362,7 +375,7 @@ def diagnose_delivery(seen: Recorder) -> Iterator[Finding]:
     if items and items[0] > 1 and items[0] == seen.times("headers")[0]:
         yield "note", f"The headers came only with the first event or ping. {START}"
     if encoding := seen.response.header("content-encoding"):
-        yield "note", f"Compressed: {encoding}. {'' if pings else HELD}"
+        yield "note", f"Compressed: {encoding}." + ("" if pings else f" {HELD}")
 
 
 # Input and output
@@ -407,7 +420,7 @@ class Session:
                     self.options.method, self.options.data = "GET", b""
         except (OSError, ValueError, zlib.error, anyio.BrokenResourceError) as error:
             reason = getattr(error.__cause__, "exceptions", [error.__cause__ or error])[0]
-            text = str(reason) or "no connection within 10 s"
+            text = str(reason) or "not connected within 10 s"
             self.recorders[-1].finish("failed", f"{type(reason).__name__}, {text}")
 
     async def _exchange(self, url: SplitResult, seen: Recorder) -> None:
@@ -436,20 +449,21 @@ class Session:
             print(f"\r{text:<79}", end="\r", file=self.terminal, flush=True)
 
 
-def moments(times: list[float]) -> str:
+def moments(times: list[float], forms: str = "") -> str:
     """Return how many times there are and which: the first ones and the last."""
     words = [f"{at}" if n == 1 else f"{at} ({n}x)" for at, n in Counter(times).items()]
     words[7:-1] = ["..."] if len(words) > 8 else words[7:-1]
-    return f"{len(times)}, at {', '.join(words)} s" if words else "none"
+    return f"{len(times)}{forms}, at {', '.join(words)} s" if words else "none"
 
 
 def report(seen: Recorder) -> Iterator[tuple[str, str]]:
     """Return what was observed, as labels and texts."""
-    pings = {f", {x.detail}" for x in seen.observations if x.what == "ping"}
+    forms = sorted({f" ({x.detail})" for x in seen.observations if x.what == "ping"})
     for at, what, detail in seen.observations:
         if what == "end" and seen.size:
             yield "events", moments(seen.times("event", "data"))
-            yield "pings", moments(seen.times("ping")) + "".join(sorted(pings))
+            yield "pings", moments(seen.times("ping"), "".join(forms))
+            yield "silence", f"{max(seen.silences):.1f} s at most"
         if what in ("headers", "first byte", "end"):
             yield what, f"{detail} at {at:.1f} s".strip()
         elif what not in ("event", "ping", "data"):
@@ -483,7 +497,7 @@ def main(
     except KeyboardInterrupt:
         seen[-1].finish("interrupted")
     for what, detail in list(diagnose(seen[-1])):
-        seen[-1].note(what, detail)
+        seen[-1].note(what, " ".join(detail.split()))
     if options.json:
         lines = [json.dumps(x._asdict()) for each in seen for x in each.observations]
     else:

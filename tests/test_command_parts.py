@@ -222,14 +222,6 @@ def test_many_moments_are_shortened():
 # Conclusions
 
 
-def test_each_advice_names_a_page_that_exists(request):
-    root = request.config.rootpath
-    text = (root / "keepalive" / "__main__.py").read_text(encoding="utf-8")
-    pages = {word.strip('."') for word in text.split() if word.startswith("docs/")}
-    assert len(pages) == 4
-    assert [page for page in pages if not (root / page).exists()] == []
-
-
 def test_a_conclusion_does_not_change_what_it_is_drawn_from():
     seen = record(b"data: x\n\n")
     seen.finish("still open")
