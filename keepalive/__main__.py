@@ -445,8 +445,9 @@ class Session:
     def _show_progress(self, seen: Recorder) -> None:
         if self.terminal:
             at, what, _ = seen.observations[-1] if seen.observations else (0.0, "nothing", "")
-            text = f"{seen.now - at:.0f} s of silence; last: {what} at {at:.1f} s"
-            print(f"\r{text:<79}", end="\r", file=self.terminal, flush=True)
+            text = f"{seen.now:.0f} of {self.options.seconds:g} s; "
+            text += f"{seen.now - at:.0f} s of silence; last: {what} at {at:.1f} s"
+            print(f"\r{text:79}", end="\r", file=self.terminal, flush=True)
 
 
 def moments(times: list[float], forms: str = "") -> str:
@@ -505,6 +506,7 @@ def main(
         request = f"{options.method} {options.url.geturl()} as {options.client}"
         rows = [("request", request), *(row for each in seen for row in report(each))]
         lines = [formatted(*row, is_colored=is_colored) for row in rows]
+    print("\r" + " " * 79 + "\r" if is_terminal else "", end="", file=out)  # no live line
     print(*lines, sep="\n", file=out)
     return 130 if seen[-1].end == "interrupted" else int(bool(seen[-1].times("problem")))
 

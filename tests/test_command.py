@@ -601,11 +601,11 @@ def test_a_terminal(call, monkeypatch, no_color):
     made = call(steps, options=["--for", "4"], output=Terminal())
     *lines, report = made.output.split("\r")
     assert [x.rstrip() for x in lines if x.strip()] == [
-        "0 s of silence; last: nothing at 0.0 s",
-        "0 s of silence; last: event at 0.5 s",
-        "1 s of silence; last: event at 0.5 s",
-        "0 s of silence; last: ping at 2.0 s",
-        "1 s of silence; last: ping at 2.0 s",
+        "0 of 4 s; 0 s of silence; last: nothing at 0.0 s",
+        "0 of 4 s; 0 s of silence; last: event at 0.5 s",
+        "2 of 4 s; 1 s of silence; last: event at 0.5 s",
+        "2 of 4 s; 0 s of silence; last: ping at 2.0 s",
+        "3 of 4 s; 1 s of silence; last: ping at 2.0 s",
     ]
     assert max(map(len, lines)) < 80
     assert report.startswith("request     GET")
