@@ -94,10 +94,11 @@ def call(backend):
 
         async def connect(_):
             server = left.pop(0)
+            if isinstance(server, float):  # seconds until there is a connection
+                await anyio.sleep(server)
+                server = left.pop(0)
             if isinstance(server, Exception):
                 raise server
-            if server is None:
-                await anyio.sleep_forever()
             connections.append(
                 server if isinstance(server, Connection) else Connection(server)
             )
@@ -200,6 +201,16 @@ def test_a_total_timeout(call, limit):
     assert made.status == 1
 
 
+@pytest.mark.parametrize(
+    ("interval", "last"),
+    [(2.3, 3.0), (0.6, 1.0)],
+)
+def test_a_silence_is_no_limit_if_it_is_hardly_longer_than_others(call, interval, last):
+    steps = [(interval * n, chunk(EVENT)) for n in range(1, 5)]
+    made = call([(0, CHUNKED), *steps, (interval * 4 + last, EOF)])
+    assert "a crash or a restart." in made.finding
+
+
 @pytest.mark.parametrize("when", [0.3, 1.4, 12.4])
 def test_a_crash(call, when):
     made = call([(0, CHUNKED), *every(0.9, when, chunk(PING)), (when, RESET)])
@@ -212,6 +223,11 @@ def test_an_end_of_the_stream(call):
     assert made.row("end") == "complete at 3.5 s"
     assert made.finding.startswith("ok Alive for 3.5 s, and never silent for so long")
     assert made.status == 0
+
+
+def test_an_end_of_the_stream_after_a_silence_that_is_not_long(call):
+    assert call([(0, CHUNKED + chunk(EVENT)), (18.5, chunk(EVENT) + LAST)]).status == 0
+    assert call([(0, CHUNKED + chunk(EVENT)), (1, LAST)]).status == 0
 
 
 def test_an_end_of_the_stream_after_a_long_silence(call):
@@ -242,10 +258,14 @@ def test_pings_that_arrive_at_once(call):
     steps = [(0, CHUNKED), *every(30, 70, chunk(PING) * 3)]
     made = call(steps)
     assert made.row("pings") == "6 (event: ping), at 30.0 (3x), 60.0 (3x) s"
-    assert (
-        "problem Held back: 3 pings came at once. Leave anti_buffering=True." in made.finding
-    )
+    assert made.finding.startswith("problem Held back: 3 pings came at once. Leave anti_buff")
+    assert "Kept alive" not in made.finding
     assert made.status == 1
+    two = call([(0, CHUNKED), *every(30, 70, chunk(PING) * 2)])
+    assert two.finding.startswith("problem Held back: 2 pings came at once.")
+    cut = call([*steps, (65, EOF)])
+    assert "Cut off after 65.0 s" in cut.finding
+    assert "Held back: 3 pings came at once." in cut.finding
 
 
 def test_comments_at_the_start_are_not_held_back(call):
@@ -265,15 +285,16 @@ def test_events_that_arrive_at_once(call):
 @pytest.mark.parametrize(
     "steps",
     [
-        [(1, chunk(EVENT) * 3), *every(0.5, 5, chunk(EVENT))],  # one burst only
+        [(1, chunk(EVENT) * 3), *every(0.5, 5, chunk(EVENT))],
+        [(4, chunk(EVENT) * 9)],  # one burst only
+        [(1, chunk(EVENT) * 3), (2, chunk(EVENT)), (2.5, chunk(EVENT)), (4, chunk(EVENT) * 3)],
         every(1, 5, chunk(EVENT) * 2),
         every(0.1, 5, chunk(EVENT) * 5),  # an app that is that fast
     ],
 )
 def test_events_that_arrive_as_they_may_be_sent(call, steps):
-    made = call([(0, CHUNKED), *sorted(steps)], options=["--for", "5"])
+    made = call([(0, CHUNKED), *sorted(steps)], options=["--for", "9"])
     assert "Held back" not in made.finding
-    assert made.status == 0
 
 
 @pytest.mark.parametrize("data", [EVENT, PING])
@@ -343,6 +364,7 @@ def test_a_short_response_without_a_length(call):
     made = call([(0, head + chunk(b"<html>") + LAST)])
     assert "problem Not a stream: no media type, 6 bytes." in made.finding
     assert call([(0, CHUNKED + LAST)]).status == 0
+    assert call([(0, head + chunk(b"<html>")), (2.5, chunk(b"</html>") + LAST)]).status == 0
 
 
 def test_a_response_without_a_body(call):
@@ -464,7 +486,6 @@ def caused(error):
             ssl.SSLCertVerificationError(1, "self-signed"),
             "SSLCertVerificationError, self-signed",
         ),
-        (None, "TimeoutError, not connected within 10 s"),
     ],
 )
 def test_a_connection_that_cannot_be_made(call, error, text):
@@ -472,6 +493,13 @@ def test_a_connection_that_cannot_be_made(call, error, text):
     assert made.row("end") == f"{text} at 0.0 s"
     assert made.finding.startswith("problem The request failed. Check the URL, its scheme")
     assert made.requests == []
+    assert made.status == 1
+
+
+def test_a_connection_that_takes_long(call):
+    assert call(9.0, STREAM).status == 0
+    made = call(11.0)
+    assert made.row("end") == "TimeoutError, not connected within 10 s at 0.0 s"
     assert made.status == 1
 
 
