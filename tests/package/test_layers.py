@@ -14,7 +14,7 @@ from support.sources import SOURCES, of_each_module, statements
 
 # From the top to the bottom. The order of the names within a layer means nothing.
 LAYERS = {
-    "public": "__init__ testing",
+    "public": "__init__ testing __main__",
     "entry": "_middleware _view _signals",
     "response": (
         "_early _late _ending _connection _responder _live _request _nesting _activity "
@@ -66,13 +66,18 @@ def table_complaints(layers: Mapping[str, str], sources: Mapping[str, str]) -> I
 
 
 def layer_complaints(layers: Mapping[str, str], sources: Mapping[str, str]) -> Iterator[str]:
-    """Complain of imports from a layer above, those for type checkers included."""
+    """Complain of imports from a layer above, those for type checkers included.
+
+    And of any import of the command, which is run and not imported.
+    """
     names = list(layers)
     layer_of = {module: layer for layer in names for module in layers[layer].split()}
     for module, text in sources.items():
         for line, other in own_imports(text, layer_of):
             if other not in layer_of:
                 yield f"{module}, line {line}: {other} is in no layer"
+            elif other == "__main__":
+                yield f"{module}, line {line}: {other} is a command"
             elif module in layer_of:
                 own, its = layer_of[module], layer_of[other]
                 if names.index(its) < names.index(own):
@@ -164,11 +169,13 @@ def test_a_module_in_several_layers_is_seen():
         ("_view", "from . import Ping"),
         ("_view", "from keepalive import on_signals"),
         ("_view", "from keepalive import testing"),
+        ("_view", "from .__main__ import main"),
         ("_view", "import keepalive"),
         ("_types", "if TYPE_CHECKING:\n    from ._live import LiveStream"),
         ("_types", "def f():\n    from ._live import LiveStream"),
         ("_view", "from ._unknown import x"),
         ("testing", "from ._unknown import x"),
+        ("testing", "from keepalive.__main__ import main"),
     ],
 )
 def test_an_import_from_above_is_seen(module, text):
@@ -185,6 +192,7 @@ def test_an_import_from_above_is_seen(module, text):
         ("__init__", "from ._middleware import KeepaliveMiddleware\nfrom ._ping import Ping"),
         ("testing", "from ._eventloop import current_loop\nfrom ._types import Scope"),
         ("testing", "from keepalive import Ping, on_signals"),
+        ("__main__", "from ._defaultping import choose_ping\nfrom . import testing"),
         ("testing", "import keepalive"),
     ],
 )

@@ -151,6 +151,8 @@ def test_a_stream_from_the_installed_wheel(archives, tmp_path):
     run(sys.executable, "-m", "pip", "install", *options, archives[1], cwd=tmp_path)
     out = run(sys.executable, "-I", "-c", STREAM, target, cwd=tmp_path)
     assert out == "streamed\n"
+    usage = run(sys.executable, "-m", "keepalive", "--help", cwd=target)
+    assert usage.startswith("usage: python -m keepalive")
     with pytest.raises(AssertionError, match="keepalive"):  # it would see another copy
         run(sys.executable, "-I", "-c", STREAM, tmp_path, cwd=tmp_path)
 

@@ -5,6 +5,7 @@ A test in tests/unit imports what it tests from its own module.
 
 from keepalive._body import MAX_EXAMINED_BODY, RequestBody
 from keepalive._boundary import BOM
+from keepalive._defaultping import DefaultPing, choose_ping
 from keepalive._ending import BOUNDARY_TIMEOUT, LAST_SEND_TIMEOUT
 from keepalive._eventloop import cancellable, current_loop, run_in
 from keepalive._inflight import APP_EXIT_TIMEOUT, InFlight
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_STALE",
     "_HOLDER",
     "ASGIApp",
+    "DefaultPing",
     "InFlight",
     "Message",
     "PingScheduler",
@@ -39,6 +41,7 @@ __all__ = [
     "_VirtualLoop",
     "boundary_in",
     "cancellable",
+    "choose_ping",
     "current_loop",
     "frame_of",
     "is_event",

@@ -1,0 +1,253 @@
+"""`python -m keepalive`, behind real proxies and without one."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from real.http_clients import complaints
+from real.parts import need
+from real.processes import PATH, Process, running
+from real.proxies.configurations import CADDY, HAPROXY, LIMIT, NGINX, PROXIES, TOTAL, VARNISH
+
+pytestmark = pytest.mark.real
+PARTS = pytest.mark.parts
+EARLY = 0.4
+"""Seconds: the limit may be counted from the request, or from a timer a little older."""
+
+
+def uvicorn(port: int) -> list[str]:
+    """Return the command that serves the app."""
+    command = [sys.executable, "-m", "uvicorn", "real.proxies.command_app:application"]
+    return [*command, "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory) -> Iterator[Process]:
+    with running("uvicorn", uvicorn, tmp_path_factory.mktemp("command") / "app") as process:
+        yield process
+        found = [x for x in complaints(process.log) if "Invalid HTTP request" not in x]
+        assert found == []  # one test speaks TLS to it
+
+
+@pytest.fixture(scope="module")
+def site(app, tmp_path_factory):
+    """Run a proxy in a mode, each once; without a proxy, it is the app."""
+    sites: dict[tuple[str, str], Process] = {}
+
+    def site(proxy, mode):
+        if proxy is None:
+            return app
+        need(proxy.program)
+        if (proxy.name, mode) not in sites:
+            folder = tmp_path_factory.mktemp("proxy")
+            sites[proxy.name, mode] = stack.enter_context(
+                proxy.running(mode, folder, app.port)
+            )
+        return sites[proxy.name, mode]
+
+    with ExitStack() as stack:
+        yield site
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "keepalive", *arguments]
+
+
+ENVIRON = os.environ | {"PYTHONPATH": PATH}
+
+
+def call(url: str, *options: str) -> tuple[int, str]:
+    """Return the command's exit status and what it has printed, in one line."""
+    done = subprocess.run(
+        command(*options, url),
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.stderr == ""
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    return done.returncode, " ".join(done.stdout.split())
+
+
+# Without a proxy
+
+
+@pytest.mark.parametrize(
+    ("client", "ping"),
+    [
+        ("browser", "event: ping"),
+        ("curl", "event: ping"),
+        ("openai", "comment"),
+        ("anthropic", "event: ping"),
+    ],
+)
+def test_the_ping_of_a_client(app, client, ping):
+    status, text = call(app.url("/kept/silent"), "--as", client, "--for", "2.2")
+    assert f" ({ping}), at 0." in text
+    assert "ok Kept alive for 2." in text
+    assert "x-accel-buffering: no" in text
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict", "status"),
+    [
+        ("/plain/silent", "problem Silent for 2.", 1),
+        ("/plain/talking", "ok Alive for 2.", 0),
+        ("/kept/moved", "ok Kept alive for 2.", 0),
+        ("/plain/page", "problem Not a stream: text/html, 6 bytes.", 1),
+        ("/plain/mute", "problem No response after 2.", 1),
+    ],
+)
+def test_without_a_proxy(app, path, verdict, status):
+    found, text = call(app.url(path), "--for", "2.2")
+    assert verdict in text
+    assert found == status
+
+
+def test_a_connection_that_is_refused():
+    status, text = call("http://127.0.0.1:1/")
+    assert "end ConnectionRefusedError" in text
+    assert status == 1
+
+
+def test_a_name_that_is_not_known():
+    status, text = call("http://name.invalid/")
+    assert "end gaierror" in text
+    assert status == 1
+
+
+def test_a_server_without_tls(app):
+    status, text = call(app.url("/").replace("http:", "https:"))
+    assert "end SSLError" in text
+    assert status == 1
+
+
+def test_ctrl_c_on_a_terminal(app):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        command(app.url("/kept/silent")),
+        env=ENVIRON,
+        stdout=theirs,
+        stderr=theirs,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    os.close(theirs)
+    output = b""
+    try:
+        while b" s of silence; last: ping at " not in output:
+            output += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # Linux raises EIO at the end
+            while part := os.read(ours, 4096):
+                output += part
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    report = output.decode().replace("\r\n", "\n").rpartition("\r")[2]
+    assert "end         interrupted at " in report
+    assert "\x1b[32mok\x1b[0m          Kept alive for " in report
+    assert "Traceback" not in output.decode()
+
+
+# Behind proxies
+
+
+ALONE_AND_BEHIND = [
+    pytest.param(None, id="uvicorn alone"),
+    *(pytest.param(x, id=x.name, marks=PARTS) for x in PROXIES.values()),
+]
+
+
+@pytest.mark.parametrize("proxy", ALONE_AND_BEHIND)
+def test_a_stream_that_is_kept_alive(site, proxy):
+    status, text = call(site(proxy, "usual").url("/kept/silent"), "--for", "2.2")
+    assert "ok Kept alive for 2." in text
+    assert "problem" not in text
+    assert "note" not in text
+    assert status == 0
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("proxy", [NGINX, HAPROXY], ids=lambda x: x.name)
+def test_an_idle_timeout(site, proxy):
+    status, text = call(site(proxy, "limit").url("/plain/silent"), "--for", "10")
+    found = re.search(r"problem Cut off after (\S+) s of silence: an idle timeout. Set", text)
+    assert LIMIT - EARLY < float(found[1]) < LIMIT + EARLY
+    assert status == 1
+
+
+@pytest.mark.parts
+def test_an_idle_timeout_that_looks_like_an_end(site):
+    status, text = call(site(CADDY, "limit").url("/plain/silent"), "--for", "10")
+    assert f"problem Ended as if complete, but after {LIMIT} s of silence: an idle" in text
+    assert status == 1
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
+def test_an_idle_timeout_against_pings(site, proxy):
+    status, text = call(site(proxy, "limit").url("/kept/silent"), "--for", "3.5")
+    assert "ok Kept alive for 3." in text
+    assert status == 0
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
+def test_a_timeout_before_the_response_starts(site, proxy):
+    status, text = call(site(proxy, "limit").url("/plain/mute"), "--for", "10")
+    assert f"problem Status 504 after {LIMIT} s. " in text
+    assert "set start_after" in text
+    assert status == 1
+
+
+@pytest.mark.parts
+def test_a_total_timeout(site):
+    status, text = call(site(VARNISH, "total").url("/kept/silent"), "--for", "10")
+    assert f"problem Cut off after {TOTAL} s, though not silent: a total timeout." in text
+    assert status == 1
+
+
+@pytest.mark.parts
+def test_headers_that_wait_for_the_first_byte(site):
+    status, text = call(site(NGINX, "usual").url("/bare/empty"), "--for", "4")
+    assert "ok Kept alive for 4." in text
+    assert "note The headers came only with the first event or ping." in text
+    assert status == 0
+    status, text = call(site(NGINX, "usual").url("/kept/empty"), "--for", "2.2")
+    assert "note" not in text
+    assert status == 0
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("proxy", [CADDY, VARNISH], ids=lambda x: x.name)
+def test_pings_that_a_compressor_holds_back(site, proxy):
+    status, text = call(site(proxy, "compression").url("/kept/ending"), "--for", "10")
+    assert "problem Held back: " in text
+    assert " pings came at once. Leave anti_buffering=True. Where a proxy ignores it" in text
+    assert "note Compressed: gzip." in text
+    assert status == 1
+
+
+@pytest.mark.parts
+def test_pings_that_nginx_holds_back_to_compress_them(site):
+    compressing = site(NGINX, "compression")
+    status, text = call(compressing.url("/bare/ending"), "--for", "10")
+    assert "problem Held back: 2 pings came at once." in text
+    assert status == 1
+    status, text = call(compressing.url("/kept/ending"), "--for", "10")
+    assert "ok Kept alive for 4." in text
+    assert "note Compressed: gzip." in text
+    assert "problem" not in text
+    assert status == 0
