@@ -59,6 +59,7 @@ from ._boundary import BoundaryTracker, has_data, is_last_body
 from ._connection import ClientDisconnected
 from ._eventloop import Cancel, finish, must_propagate, steps_of, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
+from ._nesting import Nesting
 from ._ping import BLANK_LINE, LF, Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
@@ -291,7 +292,7 @@ class LiveStream(BoundaryTracker):
             if sending is not None:
                 await sending
         except BaseException as error:
-            await self._quick_send_failed(message, error)
+            await self._quick_send_failed(message, size, error)
             raise
         self.bytes_sent += size
         self._last_data = self.scheduler.now
@@ -307,10 +308,12 @@ class LiveStream(BoundaryTracker):
             return self._send(message)
         return self._send_hooked(message)
 
-    async def _quick_send_failed(self, message: Message, error: BaseException) -> None:
+    async def _quick_send_failed(
+        self, message: Message, size: int, error: BaseException
+    ) -> None:
         self.leave_quick_mode()
         try:
-            await self._send_failed(message, len(message["body"]), error)
+            await self._send_failed(message, size, error)
         finally:
             self._sends -= 1
             self._resume_silence(is_data=True)
@@ -625,8 +628,12 @@ class LiveStream(BoundaryTracker):
         self._state = SENDING
         if self._bom is not None and self.is_empty:
             self.filter_bom()
-        if self._request.nesting is not None:
-            self._request.nesting.announce_ping(payload)
+        nesting: Nesting[Any] | None = self._request.nesting
+        if nesting is not None:
+            nesting.announce_ping(payload)
+            for outer in nesting.outward:
+                if outer.responder.live is not None:  # or it would take the ping for data
+                    outer.responder.live.leave_quick_mode()
         return payload
 
     async def _finish_ping(self, sending: Awaitable[None], payload: bytes, now: float) -> None:

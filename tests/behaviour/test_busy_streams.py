@@ -319,6 +319,20 @@ def test_a_busy_app_that_is_being_drained_ends_at_a_boundary(backend):
     assert world.timeline[-1][0] == pytest.approx(8, abs=0.1)
 
 
+def test_pings_of_an_inner_middleware_are_not_data_of_a_busy_stream(backend, log):
+    """Though the outer middleware has no reason of its own to look at the stream."""
+
+    def wrap(app, observer, **options):
+        inner = KeepaliveMiddleware(app, **options)
+        return KeepaliveMiddleware(inner, 100, max_silence=40, observer=observer)
+
+    steps = [*burst(20), (20, log.listen)]
+    world = play(backend, steps, prepare=log.prepare, wrap=wrap)
+    assert world.pings == [15, 35, 50]
+    assert world.timeline[-1] == (60, END)
+    assert (world.ended.reason, world.ended.pings) == (StopReason.SILENT, 0)
+
+
 # Servers
 
 
