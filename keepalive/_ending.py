@@ -279,8 +279,7 @@ class Terminator:
         config = self._responder.config
         if self._shutdown_callback is not None:
             config.stop_signal.remove_callback(self._shutdown_callback)
-        if self._responder.live is not None:
-            config.in_flight.discard(self._live.scheduler, self)
+        config.in_flight.discard(self._live.scheduler, self)
 
     # The deadline
 
@@ -457,13 +456,14 @@ class Terminator:
     def revoke_after_last_body(self) -> None:
         """Make the app see a disconnect from its next call on, and do no more."""
         self.state = REVOKED
-        self.hooks.after_send = None
-        self.hooks.discard = self.discard_late
         self.connection.state = connections.REVOKED
         live = self._responder.live
-        if live is not None:
-            live.leave_quick_mode()
-        if live is not None and self._responder.nesting is not None:
+        if live is None:  # called by a task that the app has left behind
+            return
+        self.hooks.after_send = None
+        self.hooks.discard = self.discard_late
+        live.leave_quick_mode()
+        if self._responder.nesting is not None:
             # Not now: this may be within a send of the app that an inner middleware waits for,
             # whose cancellation would strike after it has returned.
             live.scheduler.loop.call_soon(self._responder.disconnect_inners)
