@@ -71,8 +71,8 @@ def _for_each_number_of_streams(found: dict[str, Any], make: Any) -> str:
 def busy(found: dict[str, Any]) -> str:
     """Return the tables of one busy stream."""
     rows = found["sockets"]["busy"]
-    kinds = dict.fromkeys((row["events_per_turn"], row["reader"]) for row in rows)
-    return "\n".join(socket_tables.busy(*kind, rows) for kind in kinds)
+    turns = dict.fromkeys(row["events_per_turn"] for row in rows)
+    return "\n".join(socket_tables.busy(turn, rows) for turn in turns)
 
 
 TABLES: Final = {
