@@ -16,6 +16,9 @@ RESULTS = Path(__file__).resolve().parent.parent / "performance.json"
 STACK = "Starlette + asgi-keepalive"
 MEAN_LIFETIME = 0.9
 """Of `max_lifetime`: each stream is given a random 80 to 100 % of it."""
+WIRE_BYTES = (20 + 6 + 52 + 18) + (52 + 18)
+"""Of `event: ping` as a chunk, with TCP (and its timestamps), IPv4 and Ethernet; and of an
+acknowledgement."""
 LOCAL_PORTS = 60999 - 32768 + 1
 """Linux's default: connections from one address to another address and port."""
 
@@ -46,10 +49,16 @@ class Case(NamedTuple):
     interval: float
     events: float
     """Per stream and second, at random times."""
-    max_lifetime: float | None
+    max_lifetime: float
+    """0: none."""
     workers: int
     """In all, each one process."""
     machines: int
+
+
+DEFAULT = Case(
+    streams=100_000, interval=15.0, events=0.1, max_lifetime=3600.0, workers=16, machines=2
+)
 
 
 class Needs(NamedTuple):
@@ -126,6 +135,16 @@ def needs(case: Case, costs: Costs) -> Needs:
     )
 
 
+def streams_per_core(interval: float, costs: Costs) -> float:
+    """Return how many idle streams have pings that take all the time of a core."""
+    return interval * 1e6 / costs.ping_us
+
+
+def wire_mbit_s(streams: int, interval: float) -> float:
+    """Return what the pings of idle streams need of a network."""
+    return streams / interval * WIRE_BYTES * 8 / 1e6
+
+
 def report(case: Case, costs: Costs) -> str:
     """Return the numbers as text."""
     found = needs(case, costs)
@@ -155,14 +174,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--streams", type=int, default=100_000, help="open at the same time")
-    parser.add_argument("--interval", type=float, default=15.0, help="seconds, as configured")
-    parser.add_argument("--events", type=float, default=0.1, help="per stream and second")
-    parser.add_argument("--max-lifetime", type=float, help="seconds, as configured")
-    parser.add_argument("--workers", type=int, default=16, help="processes, in all")
-    parser.add_argument("--machines", type=int, default=2)
-    parser.add_argument("--stack", default=STACK, help="a row of the results with pings")
+    parser.add_argument("--streams", type=int, help="open at the same time")
+    parser.add_argument("--interval", type=float, help="seconds, as configured")
+    parser.add_argument("--events", type=float, help="per stream and second")
+    parser.add_argument("--max-lifetime", type=float, help="seconds, as configured; 0: none")
+    parser.add_argument("--workers", type=int, help="processes, in all")
+    parser.add_argument("--machines", type=int)
+    parser.add_argument("--stack", default=STACK, help="a row of the results that has pings")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.set_defaults(**DEFAULT._asdict())
     asked = vars(parser.parse_args(arguments))
     results = json.loads(asked.pop("results").read_text(encoding="utf-8"))
     costs = read_costs(results, asked.pop("stack"))

@@ -1,6 +1,6 @@
-"""Simulates a million streams during a rolling deployment, and with `max_lifetime`; draws both.
+"""Simulates a million streams during a rolling deployment, and with `max_lifetime`.
 
-The random numbers have a seed: each run gives the same.
+It draws both. The random numbers have a seed: each run gives the same.
 
 A deployment stops a batch of workers, waits until they have drained and their successors
 serve, and stops the next. A worker that was stopped is sent no new streams. Clients reconnect
@@ -19,13 +19,13 @@ DRAIN_S = 30.0
 RESTART_S = 15.0
 """From the end of a worker to the first stream of its successor."""
 RETRY_S = 3.0
-"""What Chromium waits before it reconnects."""
+"""What clients wait before they reconnect: as `EventSource` does, a few seconds."""
 BATCHES = (10, 50, 100)
 
 MAX_LIFETIME_S = 3600.0
 OUTAGE_S = 10
 """The seconds in which all clients connect, after an outage, say."""
-LIFETIMES = 4
+LIFETIMES = 3.5
 
 NO_JITTER = (1.0, 1.0)
 DRAIN_JITTER = (0.5, 1.0)
@@ -64,9 +64,7 @@ def deploy(batch: int, jitter: tuple[float, float], streams: int = STREAMS) -> D
         if second in stops:
             stopped = set(stops[second])
             for worker in stops[second]:
-                for _ in range(held.pop(worker, 0)):
-                    ends = second + rng.uniform(*jitter) * DRAIN_S
-                    coming[int(ends + RETRY_S)] += 1
+                coming.update(ends(rng, second, jitter, held.pop(worker, 0)))
         elif second - int(DRAIN_S + RESTART_S) in stops:
             stopped = set()
         arriving = coming.pop(second, 0)
@@ -75,6 +73,15 @@ def deploy(batch: int, jitter: tuple[float, float], streams: int = STREAMS) -> D
         per_second.append(arriving)
         busiest = max(busiest, arriving / len(serving))
     return Deployment(per_second, busiest, max(held.values()))
+
+
+def ends(
+    rng: random.Random, stop: int, jitter: tuple[float, float], streams: int
+) -> list[int]:
+    """Return the seconds in which the clients of a stopped worker come back."""
+    low, high = jitter
+    first, width = stop + low * DRAIN_S + RETRY_S, (high - low) * DRAIN_S
+    return [int(first + width * rng.random()) for _ in range(streams)]
 
 
 def stop_times(batch: int) -> Iterator[tuple[int, range]]:
@@ -86,10 +93,13 @@ def stop_times(batch: int) -> Iterator[tuple[int, range]]:
 def reconnects_of_lifetimes(jitter: tuple[float, float], streams: int = STREAMS) -> list[int]:
     """Return how many clients reconnect in each ten seconds, after all came at once."""
     rng = random.Random(SEED)  # noqa: S311 - a simulation
-    counts = [0] * int(LIFETIMES * MAX_LIFETIME_S / 10)
+    low, high = jitter
+    least, width = low * MAX_LIFETIME_S + RETRY_S, (high - low) * MAX_LIFETIME_S
+    seconds = LIFETIMES * MAX_LIFETIME_S
+    counts = [0] * int(seconds / 10)
     for _ in range(streams):
-        at = rng.uniform(0, OUTAGE_S)
-        while (at := at + rng.uniform(*jitter) * MAX_LIFETIME_S + RETRY_S) < 10 * len(counts):
+        at = rng.random() * OUTAGE_S
+        while (at := at + least + width * rng.random()) < seconds:
             counts[int(at / 10)] += 1
     return counts
 

@@ -77,11 +77,12 @@ def in_process(loop: str, kinds: dict[str, dict[str, float]]) -> Iterator[Line]:
 
 def idle(found: list[Found]) -> Iterator[Line]:
     """Yield what an idle stream and a ping cost, in-process."""
-    of = {(row["loop"], row["streams"], row["name"]): row for row in found}
-    for (loop, streams, name), row in of.items():
+    streams = max(row["streams"] for row in found)
+    of = {(row["loop"], row["name"]): row for row in found if row["streams"] == streams}
+    for (loop, name), row in of.items():
         if name == OURS:
             on = f"{loop}, {streams:,} streams"
-            added = row["bytes"] - of[loop, streams, "unwrapped"]["bytes"]
+            added = row["bytes"] - of[loop, "unwrapped"]["bytes"]
             yield Line("memory that an idle stream adds, bytes", on, added, 900)
             yield Line("ping, us", on, row["ping_us"], 2.0)
 

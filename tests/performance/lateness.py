@@ -39,8 +39,8 @@ SCENES: Final = (
     Scene("asgi-keepalive", "uvloop", "together", stalled=1),
     Scene("asgi-keepalive", "asyncio", "together"),
     Scene("asgi-keepalive", "asyncio", "together", stalled=1),
-    # Not on uvloop: its 0.23 passes `asyncio.eager_task_factory` an argument that Python 3.13.0
-    # does not accept.
+    # Not on uvloop: its release 0.23 passes `asyncio.eager_task_factory` an argument that
+    # Python 3.13.0 does not accept.
     Scene("asgi-keepalive", "asyncio", "together", tasks="eager"),
     Scene("a task for each stream", "uvloop", "together"),
     Scene("one task for all", "uvloop", "together"),
