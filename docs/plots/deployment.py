@@ -129,7 +129,7 @@ def draw() -> None:
     right.set_xlabel("hours")
     for axes in (left, right):
         axes.set_yscale("symlog", linthresh=100)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 2 * STREAMS)
         axes.legend(loc="upper right", fontsize="small")
         axes.spines[["top", "right"]].set_visible(False)
 
