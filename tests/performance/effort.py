@@ -24,7 +24,7 @@ class Effort(NamedTuple):
     scale: tuple[int, ...]
     """How many streams one scheduler holds."""
     connections: int
-    """How many connections the kernel's memory is divided by."""
+    """How many connections are opened in a round in which the kernel's memory is measured."""
 
 
 FULL: Final = Effort(
@@ -36,8 +36,8 @@ FULL: Final = Effort(
     busy_events=10_000,
     events=20_000,
     herd=10_000,
-    scale=(1_000, 100_000),
-    connections=5_000,
+    scale=(1_000, 50_000),
+    connections=1_500,
 )
 QUICK: Final = Effort(
     name="quick",

@@ -54,12 +54,18 @@ def opened(stack: ExitStack, connections: int) -> list[socket.socket]:
     return ends
 
 
-def one_round(connections: int) -> float:
-    """Return the KiB of each end."""
-    before = slab_kib()
+def rounds_of(connections: int) -> list[float]:
+    """Return the KiB of each end, measured anew with each round of further connections.
+
+    The earlier ones stay open: what they have freed could be used again otherwise.
+    """
+    found = []
     with ExitStack() as stack:
-        ends = opened(stack, connections)
-        return (slab_kib() - before) / len(ends)
+        for _ in range(ROUNDS):
+            before = slab_kib()
+            ends = opened(stack, connections)
+            found.append((slab_kib() - before) / len(ends))
+    return found
 
 
 def system_limits() -> dict[str, str]:
@@ -78,10 +84,10 @@ def measure(effort: Effort) -> dict[str, Any]:
     if sys.platform != "linux":
         return {"left_out": "/proc/meminfo is Linux's"}
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    connections = min(effort.connections, (most - 100) // 2)
-    rounds = [one_round(connections) for _ in range(ROUNDS)]
+    connections = min(effort.connections, (most - 100) // (2 * ROUNDS))
+    rounds = rounds_of(connections)
     return {
-        "connections": connections,
+        "connections": connections * ROUNDS,
         "kib_per_socket": rounds,
         "kib_per_socket_median": statistics.median(rounds),
         "limits": system_limits(),
