@@ -80,8 +80,8 @@ def summary(found: dict[str, Any]) -> str:
         ping = f"{spread['cpu_us_per_ping_median']:.0f}"
         plain = f"{_plain(found):.1f}" if "keepalive" in name else "0"
         rows.append([name, added, ping, memory, plain])
-    head = ["", "an event, us", "a ping, us", "an idle stream, KiB", "a plain response, us"]
-    return table("What is added", head, rows)
+    head = ["", "added to an event, us", "a ping, us", "added to an idle stream, KiB"]
+    return table("The cost to a user", [*head, "added to a plain response, us"], rows)
 
 
 def _plain(found: dict[str, Any]) -> float:
@@ -189,7 +189,7 @@ def deployment(found: dict[str, Any]) -> str:
             line += [f"{busiest * open_ms / 1e3:.2f}", f"{seen.reconnects / 1e6:.2f}"]
             rows.append([*line, f"{seen.most_streams:,}"])
     head = ["workers at a time, jitter", "reconnects in the busiest second"]
-    head += ["of them to one worker", "CPU seconds it takes for them"]
+    head += ["of them per worker", "CPU seconds it takes for them"]
     head += ["reconnects in all, millions", "most streams on one worker afterwards"]
     title = (
         f"{simulation.STREAMS:,} streams on {simulation.WORKERS} workers, "
