@@ -25,8 +25,15 @@ import sys
 import textwrap
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, suppress
 from email import message_from_string
 from email.message import Message
 from itertools import pairwise
@@ -83,19 +90,19 @@ def client_headers(client: str) -> dict[str, str]:
 
 def encode_request(options: Namespace) -> bytes:
     """Return the request, in which the headers of `-H` replace others of the same name."""
-    url, body = options.url, options.data.encode()
+    url, length = options.url, len(options.data.encode())
     headers = {"host": url.netloc.rpartition("@")[2], "accept-encoding": "gzip, deflate"}
-    if body:
+    if length:
         headers["content-type"] = "application/x-www-form-urlencoded"
-        headers["content-length"] = str(len(body))
+        headers["content-length"] = str(length)
     headers |= client_headers(options.client)
     for header in options.header:
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     fields = [f"{name}: {value}" for name, value in headers.items() if value]
-    head = "\r\n".join([f"{options.method} {target} HTTP/1.1", *fields, "", ""])
-    return head.encode() + bytes(body)
+    lines = [f"{options.method} {target} HTTP/1.1", *fields, "", str(options.data)]
+    return "\r\n".join(lines).encode()
 
 
 # HTTP/1.1
@@ -118,7 +125,9 @@ async def receive_head(stream: BufferedStream) -> tuple[str, Message]:
             return status_line, message_from_string(fields)
 
 
-async def receive_body(stream: BufferedStream, headers: Message) -> AsyncIterator[bytes]:
+async def receive_body(
+    stream: BufferedStream, headers: Message
+) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a body as they arrive, until it is complete."""
     if "chunked" not in headers.get("transfer-encoding", "").lower():
         async for piece in stream:
@@ -189,23 +198,25 @@ async def record_response(stream: BufferedStream, seen: Recorder) -> None:
     if "content-length" in seen.headers:
         seen.length = int(seen.headers["content-length"])
     elif 200 <= seen.status < 204:
-        await record_body(receive_body(stream, seen.headers), seen)
+        async with aclosing(receive_body(stream, seen.headers)) as pieces:
+            await record_body(pieces, seen)
 
 
 async def record_body(pieces: AsyncIterator[bytes], seen: Recorder) -> None:
     """Record when a body arrives, and the events and pings in it."""
-    encoding = seen.headers.get("content-encoding")
+    encoding = seen.headers.get("content-encoding", "identity")
+    is_readable = encoding in ("identity", "gzip", "deflate")
     decode = zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else bytes
-    is_event_stream = seen.headers.get_content_type() == "text/event-stream"
+    has_events = is_readable and seen.headers.get_content_type() == "text/event-stream"
     rest, event = b"", ""
     async for piece in pieces:
         seen.note("data", "body")
         seen.length += len(piece)
         data = decode(piece)
-        if data.isspace() and not is_event_stream:
+        if data.isspace() and not has_events:
             seen.note("ping", "white space")
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines if is_event_stream else ():
+        *lines, rest = (rest + data).split(b"\n") if has_events else [b""]
+        for line in lines:
             name, colon, value = line.decode(errors="replace").strip().partition(":")
             if name:
                 event = value.strip() if name == "event" else event or "message"
@@ -249,9 +260,9 @@ def diagnose(seen: Recorder, end: str) -> Iterator[tuple[str, str]]:
     is_idle = last > 1.5 * max(before, default=0) + 0.5 and (is_round(last) or is_round(now))
     pings = [round(at, 1) for at in seen.times("ping") if at > 1]  # not an app's at the start
     at_once = max(map(pings.count, pings), default=0)
-    allowed = 31 if pings else 20 if is_complete else min(20, now / 2)
-    status, media_type = seen.status, seen.headers.get_content_type()
-    is_page = is_complete and now < times[0] + 1 and media_type != "text/event-stream"
+    allowed = 31 if seen.times("ping") else 20 if is_complete else min(20, now / 2)
+    status, media_type = seen.status, seen.headers.get("content-type", "no media type")
+    is_page = is_complete and now < times[0] + 1 and "text/event-stream" not in media_type
     is_page = is_page or "content-length" in seen.headers
     advice = START if now > 1 and status in (0, 502, 503, 504) else REQUEST
     problems = [
@@ -337,9 +348,10 @@ def report(observations: list[Observation], *, is_colored: bool) -> Iterator[str
     for (what, detail), times in groups.items():
         text = f"{times[0]:5.1f} s  {what:9}{detail}"
         if len(times) > 1:
-            moments = ", ".join(f"{at:.1f}" for at in times)
-            moments = textwrap.shorten(moments, 45, placeholder=" ...")
-            text += f", {len(times)} times: {moments}"
+            first = textwrap.shorten(
+                ", ".join(f"{at:.1f}" for at in times), 45, placeholder=" ..."
+            )
+            text += f", {len(times)} times: {first}"
         text = re.sub(r"(?a)[^\s -~]", "?", text)
         text = textwrap.fill(text, 80, subsequent_indent=" " * 18)
         color = {"ok": 32, "problem": 31}.get(what) if is_colored else None
