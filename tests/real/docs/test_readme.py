@@ -1,4 +1,4 @@
-"""The README's programs on uvicorn: the first one pings, and a SIGTERM ends the second one's streams."""
+"""The README's two programs, on uvicorn: pings, and the end of all streams at a SIGTERM."""
 
 import re
 import signal
