@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from real import parts
-from real.docs.how_tos import QUICKLY, HowTo, listening
+from real.docs.how_tos import FOLDER, QUICKLY, HowTo, listening
 from real.frameworks.mcp_client import HEADERS, NEWER, VERSION, message
 from real.http_clients import PING, complaints, parsed, split_pings
 from real.processes import PATIENCE, running
@@ -30,7 +30,8 @@ APPS = [
 ]
 SAID = {"/think": "thinking", "/native": "thinking", "/news": "news"}
 
-ELSEWHERE = {"mcp", "vllm", "migrate-from-sse-starlette"}
+INDEX = (FOLDER.parent / "index.md").read_text(encoding="utf-8")
+ELSEWHERE = {"mcp", "mcp-restarts", "vllm", "migrate-from-sse-starlette"}
 """Pages of the same kind with tests of their own."""
 
 
@@ -51,8 +52,8 @@ def test_the_app_of_a_framework_is_kept_alive(tmp_path, name, path):
 
 
 def test_every_framework_of_the_list_is_tried():
-    _, _, first = HowTo("index").text.partition("```{toctree}\n")
-    names = re.findall(r"^[\w-]+$", first.partition("```")[0], re.MULTILINE)
+    _, _, frameworks = INDEX.partition(':caption: "How-to: frameworks"\n')
+    names = re.findall(r"^how-to/([\w-]+)$", frameworks.partition("```")[0], re.MULTILINE)
     assert set(names) == {name for name, _ in APPS} | ELSEWHERE
 
 
