@@ -1,8 +1,8 @@
 """Draws the states of a stream and generates the tables of its states and transitions.
 
 After a change run `python docs/plots/life.py`: it writes `life.svg` and the tables in
-`stream-states.md`. `tests/package/test_life.py` records what real streams do and compares it with
-this list, in both directions, and compares the published files with the generated ones.
+`stream-states.md`. `tests/package/test_life.py` records what real streams do and compares it
+with this list, in both directions, and compares the published files with the generated ones.
 """
 
 import re
@@ -96,7 +96,7 @@ WAYS = (
     Way(("starting",), "undecided", "rejected", "the server has rejected the start",
         ((342, 120), (506, 120)), (425, 135)),
     Way(("undecided",), "forwarding", "not a stream",
-        "the response is not a stream, or a route excludes it, or an inner middleware handles it",
+        "the response is not a stream, or is excluded, or an inner middleware handles it",
         ((692, 110), (800, 110), (800, 181)), (836, 150)),
     Way(("undecided",), "stopped", "disconnected",
         "the response starts after its client has disconnected",
