@@ -1,16 +1,16 @@
-// The page of the demo: reads the same stream twice, byte by byte, and shows what comes.
+// The page of the demo: reads the same stream twice, byte by byte, and shows what it receives.
 //
-// The server says how long everything takes. Pings are shown and counted, but never announced: a
-// screen reader announces the beginning, the app's words and the end of each stream.
+// The server defines how long everything takes. Pings are shown and counted, but not announced:
+// a screen reader announces the start, the app's events and the end of each stream.
 
 const place = (id) => document.getElementById(id);
 const seconds = (number) => `${number.toFixed(1)} s`;
 const short = (number) => Number(Number(number).toPrecision(2));
 const now = () => performance.now() / 1000;
 const settings = await (await fetch("/settings")).json();
-const TOTAL = 2.15 * settings.silence; // seconds from the left end of a wire to its right
+const TOTAL = 2.15 * settings.silence; // seconds that the width of a timeline represents
 
-// What came over the wire, cut into events; the rest waits for more.
+// Splits received text into complete events and an incomplete rest.
 function frames(text) {
   const parts = text.split(/(?<=\n\n)/);
   const rest = parts.at(-1).endsWith("\n\n") ? "" : parts.pop();
@@ -35,17 +35,17 @@ function element(name, text, className = "") {
 
 class Cut extends Error {
   constructor(status) {
-    super("no answer, or no proper end");
+    super("no response, or no clean end");
     this.status = status;
   }
 }
 
-// What comes over the network, or `Cut`.
+// Turns network errors into `Cut`.
 function reached(promise) {
   return promise.catch(() => { throw new Cut(); });
 }
 
-// One of the two streams: `path` is where it is served.
+// One of the two streams, served at `path`.
 class Stream {
   constructor(name, path) {
     this.path = path;
@@ -54,8 +54,8 @@ class Stream {
       this.find(`.${kind}`).append(place(kind).content.cloneNode(true));
     }
     const title = place(`${name}-title`).textContent;
-    this.find("[role=log]").ariaLabel = `What the app says: ${title}`;
-    this.find(".frames").ariaLabel = `Bytes on the wire: ${title}`;
+    this.find("[role=log]").ariaLabel = `Events from the app: ${title}`;
+    this.find(".frames").ariaLabel = `Received bytes: ${title}`;
     const most = 0.7 * settings.limit;
     Object.assign(this.find("meter"), { max: settings.limit, low: most, high: most, optimum: 0 });
   }
@@ -83,7 +83,7 @@ class Stream {
     this.farewell = this.answer = undefined;
     for (const list of this.root.querySelectorAll(".said, .frames")) list.replaceChildren();
     for (const mark of this.root.querySelectorAll(".mark")) mark.remove();
-    this.become("asked", "Asked; no byte yet.");
+    this.become("asked", "Request sent. Nothing received yet.");
     this.tick();
     try {
       await this.read(`${this.path}/${this.id}?${query}`, leaving.signal);
@@ -95,9 +95,9 @@ class Stream {
 
   async read(url, signal) {
     const response = await reached(fetch(url, { headers: { accept: "text/event-stream" }, signal }));
-    this.show("head", `${response.status} ${response.headers.get("content-type") ?? ""}`);
+    this.show("headers", `${response.status} ${response.headers.get("content-type") ?? ""}`);
     if (!response.ok) throw new Cut(response.status);
-    this.become("open", "Connected. The app thinks.");
+    this.become("open", "Connected. Waiting for the app.");
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let text = "";
@@ -132,7 +132,7 @@ class Stream {
   show(kind, text) {
     const [time, label] = [element("time", seconds(this.age)), element("b", kind)];
     item(this.find(".frames"), time, label, element("code", text)).className = kind;
-    if (kind !== "head") this.mark(kind);
+    if (kind !== "headers") this.mark(kind);
   }
 
   mark(kind, text = "") {
@@ -153,16 +153,16 @@ class Stream {
     this.tick();
     this.mark("end cut", "✕");
     const isLate = this.silence > 0.9 * settings.limit;
-    const cut = isLate ? "The proxy cut the connection" : "The connection was lost";
-    const what = status ? `The proxy answered ${status}` : cut;
-    const lost = this.answer ? "" : " The answer never came.";
-    this.become("cut", `${what}, after ${seconds(this.silence)} of silence.${lost}`);
+    const cut = isLate ? "The proxy dropped the connection" : "The connection was lost";
+    const what = status ? `The proxy responded with ${status}` : cut;
+    const lost = this.answer ? "" : " The answer never arrived.";
+    this.become("cut", `${what} after ${seconds(this.silence)} without data.${lost}`);
   }
 
   end() {
     this.tick();
     this.mark("end whole", "✓");
-    if (this.answer) this.become("whole", `Whole, after ${seconds(this.age)}: “${this.answer}”`);
+    if (this.answer) this.become("whole", `Complete after ${seconds(this.age)}: “${this.answer}”`);
     else this.become("ended", this.goodbye());
   }
 
@@ -186,7 +186,7 @@ class Stream {
 const plain = new Stream("plain", "/plain");
 const kept = new Stream("kept", "/kept");
 
-// What the choices say, as a query.
+// The chosen options, as a query string.
 function query() {
   const interval = new FormData(place("choices")).get("interval");
   const late = place("late").checked;
@@ -195,12 +195,12 @@ function query() {
   return `interval=${interval}${late ? "&late=1" : ""}`;
 }
 
-// Ask for the server's reports until they are complete, or none is to be expected any more.
+// Fetch the server's reports until they are complete, or no more are expected.
 async function follow() {
   const stream = kept.id;
   for (let left = 20; left && stream === kept.id; left -= !kept.isOpen) {
     await new Promise((wake) => setTimeout(wake, 250));
-    const answer = await fetch(`/reports/${stream}`).catch(() => {}); // it may have gone
+    const answer = await fetch(`/reports/${stream}`).catch(() => {}); // the server may have stopped
     if (!answer) return;
     const reports = await answer.json();
     if (stream === kept.id && showReports(reports)) return;
@@ -209,8 +209,8 @@ async function follow() {
 
 function showReports(reports) {
   const list = place("reports");
-  for (const { name, ...facts } of reports.slice(list.children.length)) {
-    const listed = Object.entries(facts).map(([key, value]) => `${key}=${value}`);
+  for (const { name, ...fields } of reports.slice(list.children.length)) {
+    const listed = Object.entries(fields).map(([key, value]) => `${key}=${value}`);
     item(list, `${name}: ${listed.join(", ")}`);
   }
   const reason = reports.find(({ name }) => name === "StreamEnded")?.reason;
@@ -230,7 +230,7 @@ function startBoth() {
   startKept();
 }
 
-// A button that can do nothing stays where the focus may be.
+// Without an open stream the button is disabled for ARIA only, so that it keeps the focus.
 function onPress(id, path, text) {
   place(id).onclick = async () => {
     if (kept.state !== "open") return;
@@ -261,9 +261,9 @@ place("choices").onsubmit = (event) => {
 plain.find(".start").onclick = () => plain.start(query());
 kept.find(".start").onclick = startKept;
 onPress("abort", () => `/abort/${kept.id}`,
-  "Aborted: no more pings. The app may go on for a moment; then the stream is ended.");
+  "Aborted: no more pings. The app may continue for a moment, then the stream is ended.");
 onPress("shutdown", () => "/shutdown",
-  "Shutting down: no more pings. The app may go on for a moment; then the stream is ended.");
+  "Shutting down: no more pings. The app may continue for a moment, then the stream is ended.");
 
 setInterval(() => [plain, kept].forEach((stream) => stream.isOpen && stream.tick()), 100);
 startBoth();

@@ -1,13 +1,13 @@
-"""The same slow stream twice, through a proxy that bears no silence: bare, and kept alive.
+"""The same slow stream with and without the middleware, through a proxy with an idle timeout.
 
 Run it, and open http://127.0.0.1:8000/ in a browser:
 
     python docs/examples/demo.py
 
-Ctrl-C stops it, and the streams with it. `DEMO_PORT` in the environment is another port;
-`DEMO_LIMIT` is how many seconds of silence the proxy bears, 3 by default: the stream's own
-silences, and the intervals to choose from, go with it. The proxy is in `demo_proxy.py`; the
-page is in `demo.html`, `demo.js` and `demo.css`, and asks nobody but this program.
+Ctrl-C stops it and its streams. The environment variable `DEMO_PORT` sets the port, and
+`DEMO_LIMIT` the proxy's idle timeout in seconds, 3 by default; the pauses of the app and the
+intervals on the page are proportional to it. The proxy is in `demo_proxy.py`, and the page in
+`demo.html`, `demo.js` and `demo.css`. The page loads nothing from elsewhere.
 """
 
 import asyncio
@@ -47,14 +47,14 @@ Send = Callable[[Message], Awaitable[None]]
 HOST = "127.0.0.1"
 PORT = int(os.environ.get("DEMO_PORT", "8000"))
 LIMIT = float(os.environ.get("DEMO_LIMIT", "3"))
-"""Seconds of silence that the proxy bears; nginx has 60."""
+"""The idle timeout of the proxy, in seconds; nginx's is 60."""
 INTERVAL = 1.0
 INTERVALS = [LIMIT / 3, LIMIT * 2 / 3, LIMIT * 5 / 3]
-"""What the page has to choose from; the last is too long for the proxy."""
+"""The intervals to choose from; the last is longer than the idle timeout."""
 SILENCE = LIMIT * 7 / 3
 DRAIN = LIMIT / 3
 REMEMBERED = 100
-"""Streams whose reports are kept."""
+"""The number of streams whose reports are stored."""
 
 HERE = Path(__file__).parent
 FILES = {
@@ -63,7 +63,7 @@ FILES = {
     "/demo.css": (b"text/css", HERE / "demo.css"),
 }
 
-# The app: a stream that knows nothing of proxies, of pings and of ends.
+# The app: it knows nothing about proxies, pings and the end of streams.
 
 
 def query_of(scope: Scope) -> dict[str, str]:
@@ -72,16 +72,16 @@ def query_of(scope: Scope) -> dict[str, str]:
 
 
 def script(scope: Scope) -> list[tuple[float, str]]:
-    """Return what the app says, and how long it is silent before each."""
+    """Return the texts that the app sends, each after a pause in seconds."""
     query = query_of(scope)
     silence = float(query.get("silence", SILENCE))
-    if "late" in query:  # it has nothing to say before its answer, not even a status
+    if "late" in query:  # no bytes until the answer, not even a status
         return [(2 * silence, "The answer is 42.")]
     return [(0, "Let me think."), (silence, "Still thinking."), (silence, "The answer is 42.")]
 
 
 async def has_left(receive: Receive, seconds: float) -> bool:
-    """Wait; return early if the client has gone."""
+    """Wait; return true, early, if the client has disconnected."""
     with anyio.move_on_after(seconds):
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -90,7 +90,7 @@ async def has_left(receive: Receive, seconds: float) -> bool:
 
 
 async def think(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer after long silences."""
+    """Answer after long pauses."""
     lines = script(scope)
     headers = [(b"content-type", b"text/event-stream")]
     for number, (silence, text) in enumerate(lines):
@@ -104,39 +104,39 @@ async def think(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def options_of(scope: Scope) -> PolicyOptions:
-    """Ping as often as the page asks for; start in the app's place if it takes that long."""
+    """Use the interval chosen on the page, for pings and for starting the response."""
     interval = float(query_of(scope).get("interval", INTERVAL))
     return {"interval": interval, "start_after": interval}
 
 
-# What is round the app: the page's files, its buttons, and what the middleware reports.
+# Around the app: the page's files, its buttons, and what the middleware reports.
 
 
 @dataclass
 class Known:
-    """What is known of one stream."""
+    """The abort controller and the reports of one stream."""
 
     controller: AbortController = field(default_factory=AbortController)
     reports: list[dict[str, object]] = field(default_factory=list)
 
 
-def report_of(fact: StreamStarted | StreamEnded) -> dict[str, object]:
-    """Return what the page shows of a fact."""
-    if isinstance(fact, StreamStarted):
-        more = {"media_type": fact.media_type, "interval": round(fact.policy.interval, 3)}
+def report_of(event: StreamStarted | StreamEnded) -> dict[str, object]:
+    """Return the fields of an event that the page shows."""
+    if isinstance(event, StreamStarted):
+        more = {"media_type": event.media_type, "interval": round(event.policy.interval, 3)}
     else:
         more = {
-            "reason": fact.reason,
-            "pings": fact.pings,
-            "duration": round(fact.duration, 3),
-            "bytes_sent": fact.bytes_sent,
-            "started_by": fact.started_by,
+            "reason": event.reason,
+            "pings": event.pings,
+            "duration": round(event.duration, 3),
+            "bytes_sent": event.bytes_sent,
+            "started_by": event.started_by,
         }
-    return {"name": type(fact).__name__, **more}
+    return {"name": type(event).__name__, **more}
 
 
 async def respond(send: Send, status: int, media_type: bytes, body: bytes) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     headers = [
         (b"content-type", media_type + b"; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
@@ -151,24 +151,24 @@ class Demo:
 
     def __init__(self) -> None:
         self.streams: dict[str, Known] = {}
-        self.owner = on_signals(signal.SIGINT, signal.SIGTERM)
+        self.on_shutdown = on_signals(signal.SIGINT, signal.SIGTERM)
         self.kept = self.wrap()
 
     def wrap(self) -> KeepaliveMiddleware:
-        """Return the app, kept alive."""
+        """Return the app, wrapped in the middleware."""
         return KeepaliveMiddleware(
             think,
-            ping=Ping.event(),  # a page that reads with fetch() would get a comment
+            ping=Ping.event(),  # by default, a page that uses fetch() gets comments
             drain=DRAIN,
             farewell=Ping.event("farewell", "The server ends this stream."),
             routes=options_of,
             abort=self.signal_of,
-            on_shutdown=self.owner,
+            on_shutdown=self.on_shutdown,
             observer=self.observe,
         )
 
     def known(self, path: str) -> Known:
-        """Return what is known of the stream that a path names; new ones are added."""
+        """Return the record of the stream that a path names; create it if necessary."""
         while len(self.streams) > REMEMBERED:
             del self.streams[next(iter(self.streams))]
         return self.streams.setdefault(path.rpartition("/")[2], Known())
@@ -177,13 +177,13 @@ class Demo:
         """Return a stream's own signal."""
         return self.known(scope["path"]).controller.signal
 
-    def observe(self, fact: StreamEvent) -> None:
-        """Remember when a stream starts and ends; the page counts the pings itself."""
-        if not isinstance(fact, PingSent):
-            self.known(fact.path).reports.append(report_of(fact))
+    def observe(self, event: StreamEvent) -> None:
+        """Record the start and the end of a stream; the page counts the pings itself."""
+        if not isinstance(event, PingSent):
+            self.known(event.path).reports.append(report_of(event))
 
     def answer(self, what: str, path: str) -> object:
-        """Do what the page asks for."""
+        """Answer a request of the page; return `None` for unknown ones."""
         match what:
             case "GET settings":
                 return {"limit": LIMIT, "silence": SILENCE, "intervals": INTERVALS}
@@ -193,8 +193,8 @@ class Demo:
                 self.known(path).controller.abort()
                 return "aborted"
             case "POST shutdown":
-                # A middleware that was shut down stays so. A server would now end, and be
-                # started anew; here the streams to come get a new middleware.
+                # Shutdown is final for a middleware instance. A real server would now exit; the
+                # demo creates a new instance for later streams.
                 self.kept.shutdown()
                 self.kept = self.wrap()
                 return "shut down"
@@ -223,28 +223,28 @@ app = Demo()
 
 
 class Server(uvicorn.Server):
-    """uvicorn behind the proxy, which tells the browser the last word too."""
+    """uvicorn behind the proxy, which may still be sending the last bytes to the browser."""
 
     def __init__(self, config: uvicorn.Config, proxy: Proxy) -> None:
         super().__init__(config)
         self.proxy = proxy
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End."""
+        """Shut down, and wait until the proxy has sent everything."""
         await super().shutdown(sockets)
         if self.proxy.requests:
             await asyncio.wait(self.proxy.requests, timeout=1)
 
 
 async def serve() -> None:
-    """Serve on a port of this machine alone, and through the proxy on another."""
+    """Serve on a local port, and through the proxy on another one."""
     config = uvicorn.Config(
         app, lifespan="off", log_level="warning", headers=[("connection", "close")]
     )
     with socket.create_server((HOST, 0)) as behind:
         proxy = Proxy(HOST, behind.getsockname()[1], LIMIT)
         front = await asyncio.start_server(proxy, HOST, PORT)
-        print(f"Open http://{HOST}:{PORT}/ in a browser. Ctrl-C ends it.", flush=True)
+        print(f"Open http://{HOST}:{PORT}/ in a browser. Press Ctrl-C to stop.", flush=True)
         await Server(config, proxy).serve(sockets=[behind])
         front.close()
 
@@ -256,7 +256,7 @@ def main() -> None:
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        sys.exit(f"{error}. DEMO_PORT in the environment is another port.")
+        sys.exit(f"{error}. Set DEMO_PORT to use another port.")
 
 
 if __name__ == "__main__":

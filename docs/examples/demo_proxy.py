@@ -1,7 +1,7 @@
-"""A proxy with an idle limit, for the demo: what nginx does after 60 seconds, in 3.
+"""A proxy with a short idle timeout, for the demo: 3 seconds, where nginx has 60.
 
-Nothing but bytes: it cuts a connection on which no byte has come from the app for longer than
-its limit, and answers 504 if that was before the first.
+It forwards bytes without parsing them. If the app sends nothing for longer than the timeout,
+it drops the connection, or responds with 504 if the app has not sent anything yet.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ async def pass_on(
     limit: float | None = None,
     at_limit: bytes = b"",
 ) -> None:
-    """Pass on what comes, until it ends, or nothing has come for too long."""
+    """Forward data until the source ends or has sent nothing for `limit` seconds."""
     with contextlib.suppress(ConnectionError):
         try:
             while True:
@@ -33,7 +33,7 @@ async def pass_on(
 
 
 class Proxy:
-    """Stands between the browser and the app. One request for each connection."""
+    """Forwards connections from the browser to the app, one request per connection."""
 
     def __init__(self, host: str, port: int, limit: float) -> None:
         self.app = host, port
@@ -43,9 +43,11 @@ class Proxy:
     async def __call__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Serve a connection of the browser's."""
+        """Serve a connection from the browser."""
         with contextlib.suppress(ConnectionError), contextlib.closing(writer):
-            if request := await reader.read(65536):  # browsers also connect just in case
+            if request := await reader.read(
+                65536
+            ):  # browsers also open connections speculatively
                 answer = asyncio.create_task(self.serve(request, reader, writer))
                 self.requests.add(answer)
                 answer.add_done_callback(self.requests.discard)
@@ -54,7 +56,7 @@ class Proxy:
     async def serve(
         self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Pass on a request and its answer, until either side ends, or the limit does."""
+        """Forward a request and its response, until one side ends or the timeout is over."""
         app_reader, app_writer = await asyncio.open_connection(*self.app)
         with contextlib.closing(app_writer):
             app_writer.write(request)

@@ -1,8 +1,8 @@
-"""Draws the life of a stream, from the table of its states and transitions.
+"""Draws the states of a stream and generates the tables of its states and transitions.
 
-Run it to publish a change: `python docs/plots/life.py` writes `life.svg`, and the tables of
-`concepts.md`. `tests/package/test_life.py` watches real streams and compares what they do with
-this table, in both directions; and what is published with what is made from it.
+After a change run `python docs/plots/life.py`: it writes `life.svg` and the tables in
+`stream-states.md`. `tests/package/test_life.py` records what real streams do and compares it
+with this list, in both directions, and compares the published files with the generated ones.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "life.svg"
-PAGE = HERE.parent / "concepts.md"
+PAGE = HERE.parent / "stream-states.md"
 
 WIDTH, HEIGHT = 900, 830
 WIDE, HIGH = 184, 50
@@ -44,7 +44,7 @@ STATES = {
     "undecided": State(600, 110, "the response has not started"),
     "starting": State(250, 110, "the response start of a stream is being sent"),
     "forwarding": State(
-        785, 208, "the response is not kept alive: every message is passed on as it is"
+        785, 208, "the response is not kept alive: every message is passed through unchanged"
     ),
     "idle": State(600, 300, "no ping is due"),
     "overtaken": State(
@@ -55,7 +55,7 @@ STATES = {
     "stopped": State(250, 570, "the pings have stopped, and the response continues"),
     "ending": State(600, 570, "the middleware waits for a boundary, or sends the last body"),
     "ended": State(250, 690, "`StreamEnded` has been emitted"),
-    "revoked": State(600, 690, "the app sees a disconnect, and what it sends reaches nobody"),
+    "revoked": State(600, 690, "the app sees a disconnect, and what it sends is discarded"),
     "closed": State(450, 790, "the app's call is over"),
 }
 
@@ -96,7 +96,7 @@ WAYS = (
     Way(("starting",), "undecided", "rejected", "the server has rejected the start",
         ((342, 120), (506, 120)), (425, 135)),
     Way(("undecided",), "forwarding", "not a stream",
-        "the response is not a stream, or a route excludes it; or an inner middleware has it",
+        "the response is not a stream, or is excluded, or an inner middleware handles it",
         ((692, 110), (800, 110), (800, 181)), (836, 150)),
     Way(("undecided",), "stopped", "disconnected",
         "the response starts after its client has disconnected",
@@ -111,18 +111,18 @@ WAYS = (
     Way(("idle",), "overtaken", "due, the app sends",
         "a ping becomes due while the app is sending, with idle pacing",
         ((508, 290), (344, 290)), (425, 283)),
-    Way(("overtaken",), "idle", "it had bytes", "the app's send had bytes: no ping is due",
+    Way(("overtaken",), "idle", "with bytes", "the app's send contained bytes: no ping is due",
         ((342, 312), (506, 312)), (425, 328)),
     Way(("idle",), "due", "due, in an event",
         "a ping becomes due within an event or, with steady pacing, while the app is sending",
         ((515, 325), (330, 413)), (495, 350)),
-    Way(("overtaken",), "due", "it had none",
-        "the app's send had no bytes; or it failed, and the stream is not at a boundary",
+    Way(("overtaken",), "due", "without bytes",
+        "the app's send contained no bytes; or it failed, and the stream is not at a boundary",
         ((230, 325), (230, 413)), (180, 375)),
     Way(("overtaken",), "sending", "it failed",
         "the app's send failed, and the stream is at a boundary",
         ((330, 325), (515, 413)), (365, 350)),
-    Way(("due",), "sending", "a boundary",
+    Way(("due",), "sending", "at a boundary",
         "the stream has reached the boundary, and the app's send has returned",
         ((342, 440), (506, 440)), (425, 458)),
     Way(("starting",), "stopped", "a StopReason", "a `StopReason` occurs during the start",
@@ -159,7 +159,7 @@ def picture() -> str:
     """Return the diagram."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        "<title>The life of a stream</title>",
+        "<title>The states of a stream</title>",
         f"<style>{STYLE}</style>",
         HEAD,
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',

@@ -31,7 +31,7 @@ def test_the_lowest_releases_are_those_that_are_declared_and_tested():
         assert f"\n{name}=={release}.0\n" in tested
     assert not any("<" in x for x in PROJECT["dependencies"])
     trio = lowest(PROJECT["optional-dependencies"]["test"])["trio"]
-    assert f"the tests ask for {trio} |" in PAGE
+    assert f"the tests need {trio} |" in PAGE
 
 
 def test_the_pythons_are_those_of_the_classifiers_and_of_ci():

@@ -112,14 +112,16 @@ class Book:
         """Return a table as Markdown."""
         book = self.read()
         if name == MEASURED:
-            return _table(["what", "which"], [*map(list, book[MEASURED].items())])
+            return _table(
+                ["component", "version or value"], [*map(list, book[MEASURED].items())]
+            )
         rows: dict[str, Row] = book["tables"][name]
         columns = list(dict.fromkeys(key for row in rows.values() for key in row["cells"]))
         lines = [
             [title, _releases(row["parts"]), *(row["cells"].get(key, "") for key in columns)]
             for title, row in rows.items()
         ]
-        return _table([self.subject, "release", *columns], lines)
+        return _table([self.subject, "version", *columns], lines)
 
 
 def _releases(known: dict[str, str]) -> str:

@@ -87,7 +87,7 @@ def test_a_cell_is_held_against_what_is_found(book, monkeypatch):
     }
     releases = f"pytest {pytest.__version__}, trio {trio.__version__}"
     assert book.table("some") == (
-        "| client | release | first case | second case |\n"
+        "| client | version | first case | second case |\n"
         "| --- | --- | --- | --- |\n"
         f"| one | {releases} | invisible | harmful |\n"
         "| two |  |  | visible |\n"

@@ -12,7 +12,7 @@ from real.browsers.chromium import Browser, Tab
 from real.processes import EXAMPLES, Process, running
 
 LIMIT: Final = 2.0
-"""Seconds of silence that the tests' proxy bears; its shortest interval is a third of it."""
+"""The idle timeout of the tests' proxy; the shortest interval is a third of it."""
 
 PICTURE: Final = EXAMPLES.parent / "demo.png"
 WIDTH: Final = 1040
@@ -206,7 +206,7 @@ class Stage:
 
 
 def draw(browser: Browser, server: Process, file: Path) -> None:
-    """Draw the picture, when both streams have met their ends."""
+    """Take a screenshot when both streams have ended."""
     profile = {"viewport": {"width": WIDTH, "height": 900}, "device_scale_factor": SCALE}
     with opened(browser, server, color_scheme="light", **profile) as page:
         page.plain.wait_until("cut")

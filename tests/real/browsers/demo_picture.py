@@ -1,4 +1,4 @@
-"""Draws the picture of the demo anew: `python tests/real/browsers/demo_picture.py`."""
+"""Regenerates the screenshot of the demo: `python tests/real/browsers/demo_picture.py`."""
 
 import sys
 import tempfile
@@ -12,7 +12,7 @@ from real.browsers.demo_page import PICTURE, draw, serve  # noqa: E402
 
 
 def main() -> None:
-    """Run the demo as it is, and take a picture of its page."""
+    """Run the demo and take a screenshot of its page."""
     browser = Browser()
     try:
         with tempfile.TemporaryDirectory() as folder, serve(Path(folder), limit=3) as server:

@@ -1,6 +1,4 @@
-"""The demo of the documentation, in a browser: one stream is cut, the other is not, and what
-the page says of both.
-"""
+"""The demo of the documentation in a browser: one stream is dropped, the other is complete."""
 
 import os
 import re
@@ -61,7 +59,8 @@ def played(browser, server, tmp_path_factory):
 
 def assert_is_cut(side):
     said = re.fullmatch(
-        r"The proxy cut the connection, after ([\d.]+) s of silence\. The answer never came\.",
+        r"The proxy dropped the connection after ([\d.]+) s without data\. "
+        r"The answer never arrived\.",
         side.state,
     )
     assert float(said[1]) >= 0.9 * LIMIT
@@ -75,10 +74,10 @@ def one_stream_is_cut_and_the_other_is_whole(stage):
         page.plain.wait_until("cut")
         assert_is_cut(page.plain)
         page.kept.wait_until("whole")
-        assert re.fullmatch(r"Whole, after [\d.]+ s: “The answer is 42.”", page.kept.state)
+        assert re.fullmatch(r"Complete after [\d.]+ s: “The answer is 42.”", page.kept.state)
         assert page.kept.number("alive") > 4 * LIMIT
         assert [text.partition(" s")[2] for text in page.kept.texts(".said li")] == WORDS
-        # Nobody has connected the bare one again by itself.
+        # The dropped one has not been restarted by itself.
         assert page.asked_for("/plain/") == 1
         page.plain.press(".start")
         page.plain.wait_until("open")
@@ -94,7 +93,7 @@ def the_pings_are_marked_and_counted_as_the_server_does(stage):
     with stage.page() as page:
         page.kept.wait_until("whole")
         head, *rows = page.kept.rows
-        assert head == ["head", "head", "200 text/event-stream"]
+        assert head == ["headers", "headers", "200 text/event-stream"]
         events = [["event", "event", rf"data: {words}\n\n"] for words in WORDS]
         assert [row for row in rows if row != PING] == events
         assert rows.count(PING) >= 8
@@ -178,9 +177,9 @@ def an_interval_above_the_limit_keeps_nothing_alive(stage):
 @scenario
 def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
     with stage.page() as page:
-        page.tab.do(lambda shown: shown.get_by_label("No byte before the answer").check())
-        page.plain.wait_to_say("The proxy answered 504, after")
-        assert page.plain.rows == [["head", "head", "504 "]]
+        page.tab.do(lambda shown: shown.get_by_label("Slow start").check())
+        page.plain.wait_to_say("The proxy responded with 504 after")
+        assert page.plain.rows == [["headers", "headers", "504 "]]
         page.kept.wait_until("whole")
         assert [row for row in page.kept.rows[1:] if row != PING] == [
             ["event", "event", r"data: The answer is 42.\n\n"]
@@ -194,19 +193,21 @@ def by_keyboard_all_of_it_can_be_done(stage):
     with stage.alone("keys") as alone, alone.page() as page:
         for place in (
             "0.67 s",
-            "No byte before the answer",
-            "Start both anew",
-            "Try again",
-            "Bytes on the wire: Bare",
-            "Start anew",
-            "Abort",
+            "Slow start (no bytes until the answer)",
+            "Restart both",
+            "Restart",
+            "Received bytes: Without the middleware",
+            "Restart",
+            "Abort this stream",
         ):
             page.press_key("Tab")
             assert page.focused == place
         page.kept.wait_for_pings(1)
         page.press_key("Enter")
         page.kept.wait_to_say("Reason: aborted.")
-        assert page.focused == "Abort"  # it can do nothing now, but the focus is not lost
+        assert (
+            page.focused == "Abort this stream"
+        )  # it can do nothing now, but the focus is not lost
         page.press_key("Shift+Tab", "Enter")
         page.kept.wait_until("open")
         page.kept.wait_for_pings(1)
@@ -241,6 +242,11 @@ def it_fits_a_narrow_screen_and_is_legible_in_light_and_dark(stage):
             page.kept.wait_for_pings(1)
             width = page.tab.evaluate("document.documentElement.scrollWidth")
             assert width <= narrow["width"]
+            page.kept.wait_until("whole")
+            for side in (page.plain, page.kept):  # what became of both, without scrolling
+                for part in (".state", ".wire"):
+                    bottom = side.find(part, "found[0].getBoundingClientRect().bottom")
+                    assert 0 < bottom < 640
             assert page.tab.evaluate(FAINT) == []
 
 
@@ -282,4 +288,4 @@ def test_a_port_that_is_taken_is_reported_in_one_line(server):
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.endswith(". DEMO_PORT in the environment is another port.")
+    assert line.endswith(". Set DEMO_PORT to use another port.")

@@ -15,25 +15,25 @@ PINGS: Final = {
 """By the names that they have in paths."""
 
 TITLES: Final = {
-    "event": "`event: ping`, empty data",
-    "comment": "`: ping`, one newline",
-    "comment-blank": "`: ping`, blank line",
-    "blank": "blank line",
-    "json": "`event: ping`, JSON data",
+    "event": "`Ping.event()`",
+    "comment": "`Ping.comment()`",
+    "comment-blank": "comment and blank line",
+    "blank": "`Ping.blank_line()`",
+    "json": '`Ping.event(data="{}")`',
 }
 """By the names that they have in tables, as columns."""
 
-INVISIBLE: Final = "invisible"
+INVISIBLE: Final = "✓"
 """The user's code gets what it gets without pings, and nothing is logged."""
 
-LISTENED_FOR: Final = "invisible, but to `ping` listeners"
-LOGGED: Final = "logged"
+LISTENED_FOR: Final = "✓ reaches `ping` listeners"
+LOGGED: Final = "⚠ logs a warning"
 """As invisible, but the client logs a warning for it."""
 
-VISIBLE: Final = "visible"
+VISIBLE: Final = "⚠ extra event"
 """The user's code gets every real event, and something more."""
 
-HARMFUL: Final = "harmful"
+HARMFUL: Final = "✗"
 """An exception, or real events are lost or changed."""
 
 

@@ -22,11 +22,11 @@ from real.clients.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, VISIBLE, 
 from real.processes import PATH, TESTS, Process, running
 
 PATIENCE: Final = 55.0
-UNSET: Final = {"unset": "no `ping` set", "excluded": "no `ping` set, route excluded"}
+UNSET: Final = {"unset": "default ping", "excluded": "route excluded"}
 """Columns, by delivery."""
 
-CUT: Final = "cut"
-GOES_ON: Final = "goes on"
+CUT: Final = "✗ times out"
+GOES_ON: Final = "✓ continues"
 
 
 @dataclass(frozen=True)

@@ -47,15 +47,15 @@ GRAPHQL: Final = node("graphql", "graphql-sse")
 FETCHING: Final = node("fetching", "axios", "undici")
 
 RECORDS: Final = (
-    Case("newline", "records", "newline"),
-    Case("one space", "records", "space"),
-    Case("one space, a record follows", "records-first", "space"),
+    Case("`Ping.blank_line()`", "records", "newline"),
+    Case("`Ping.space()`", "records", "space"),
+    Case("`Ping.space()` before a record", "records-first", "space"),
     Case("space and newline", "records", "space-newline"),
     Case("`{}` and newline", "records", "record"),
 )
 ANTHROPIC_CASES: Final = (
     *cases("anthropic"),
-    Case('`event: ping`, `{"type": "ping"}`', "anthropic", "typed"),
+    Case("Anthropic's `ping` event", "anthropic", "typed"),
 )
 
 
@@ -237,7 +237,7 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             "langgraph",
             "comment",
             ("Python", "run", "langgraph-sdk"),
-            ("Python, synchronous", "run-sync", "langgraph-sdk"),
+            ("Python, sync", "run-sync", "langgraph-sdk"),
             ("Python, `join_stream`", "join", "langgraph-sdk"),
         ),
         *_streams(
@@ -298,9 +298,7 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             ("aiohttp, lines that begin with `data: `", "lines-checked", "aiohttp"),
         ),
         *_streams(SSE, "chat", "blank", ("aiohttp, any line", "lines-unchecked", "aiohttp")),
-        *_streams(
-            SSE, "chat", "event", ("aiohttp, split on a blank line", "split", "aiohttp")
-        ),
+        *_streams(SSE, "chat", "event", ("aiohttp, split on blank lines", "split", "aiohttp")),
         *_streams(
             NODE,
             "chat",
@@ -308,20 +306,20 @@ TABLES: Final[dict[str, tuple[Client, ...]]] = {
             ("undici, lines that begin with `data: `", "lines-checked", "npm:undici"),
         ),
         *_streams(
-            NODE, "chat", "event", ("undici, split on a blank line", "split", "npm:undici")
+            NODE, "chat", "event", ("undici, split on blank lines", "split", "npm:undici")
         ),
     ),
     "ndjson": (
         *_records(
             SSE,
-            ("aiohttp, each line", "aiohttp-records", "aiohttp"),
+            ("aiohttp, every line", "aiohttp-records", "aiohttp"),
             ("httpx, `iter_lines`", "httpx-records", "httpx"),
-            ("httpx, `iter_lines`, not the empty ones", "httpx-records-checked", "httpx"),
+            ("httpx, `iter_lines`, non-empty lines", "httpx-records-checked", "httpx"),
         ),
         *_records(
             NODE,
-            ("undici, split on newline", "records", "npm:undici"),
-            ("undici, split on newline, not the empty ones", "records-checked", "npm:undici"),
+            ("undici, split on newlines", "records", "npm:undici"),
+            ("undici, split on newlines, non-empty lines", "records-checked", "npm:undici"),
         ),
     ),
 }
@@ -398,7 +396,7 @@ _UNSET_WORDS: Final = {
     ("langgraph", "Python, `join_stream`"): VISIBLE,
     ("by-hand", "aiohttp, lines that begin with `data: `"): HARMFUL,
     ("by-hand", "aiohttp, any line"): HARMFUL,
-    ("by-hand", "undici, split on a blank line"): HARMFUL,
+    ("by-hand", "undici, split on blank lines"): HARMFUL,
     ("gradio", "Gradio's client, Python"): HARMFUL,
 }
 """What clients make of the default ping, where it is not invisible.

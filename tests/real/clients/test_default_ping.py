@@ -10,7 +10,7 @@ from real.parts import need
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 BOOK = BOOKS["clients"]
-SEEN = "what is sent, no `ping` set"
+SEEN = "default ping"
 EVENT_SOURCE, *FETCHES = "EventSource", "fetch, GET", "fetch, POST"
 LINES = sorted(["one", "two", "lines", "three"])
 

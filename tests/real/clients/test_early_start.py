@@ -19,6 +19,7 @@ from real.clients.early_start_app import (
     WORDS,
     OnPurposeError,
 )
+from real.clients.pings import INVISIBLE
 from real.compatibility import BOOKS
 from real.http_clients import complaints
 from real.processes import running
@@ -27,9 +28,9 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 BOOK, TABLE = BOOKS["clients"], "early"
 COLUMNS = {
-    "answers": "a late answer",
+    "answers": "late response",
     "refused": "a late 503",
-    "raises": "an app that raises late",
+    "raises": "late exception",
 }
 REPORTED = {
     "type": "error",
@@ -130,8 +131,8 @@ def test_who_reads_json_whole_reads_it_behind_spaces(server, client, what):
         plain_status, plain, plain_value = read(server.url(f"/plain/{PATHS[what]}"))
         assert (plain_status, plain_value) == (200, value)
         assert body.lstrip(b" ") == plain
-    words = {"answers": "whole", "refused": "the app's JSON, with 200"}
-    hold(client, what, words.get(what, "JSON that tells it, with 200"), *used)
+    words = {"answers": INVISIBLE, "refused": "the app's JSON, status 200"}
+    hold(client, what, words.get(what, "error object, status 200"), *used)
 
 
 # SDKs, on a path that serves both kinds of responses: one configuration
@@ -211,7 +212,7 @@ def test_sdks_get_a_late_answer_of_either_kind_on_one_path(server, sdk, kind):
     assert (len(plain) > 1) == KINDS[kind]
     assert read_by(sdk, kind, server, "in time") == plain
     assert read_by(sdk, kind, server, "answers") == plain
-    hold(f"{sdk}, {kind}", "answers", "whole", SDKS[sdk][2])
+    hold(f"{sdk}, {kind}", "answers", INVISIBLE, SDKS[sdk][2])
 
 
 FAILURES = {
@@ -241,11 +242,11 @@ def test_sdks_raise_a_late_failure_of_a_stream(server, sdk, case):
 def test_sdks_get_a_late_failure_in_json_if_they_do_not_stream(server, sdk, case):
     (got,) = read_by(sdk, "not streaming", server, case)
     assert got == AS_JSON[case]
-    words = {"refused": "the app's JSON, with 200"}
+    words = {"refused": "the app's JSON, status 200"}
     hold(
         f"{sdk}, not streaming",
         case,
-        words.get(case, "JSON that tells it, with 200"),
+        words.get(case, "error object, status 200"),
         SDKS[sdk][2],
     )
 
@@ -290,7 +291,7 @@ def test_a_browser_gets_a_late_answer(browser, server):
     early = seen_by(browser, server, "/accepted/events")
     assert plain == [("message", "one"), ("update", "two")]
     assert behind_pings(early) == plain
-    hold(EVENT_SOURCE, "answers", "whole", "program:chromium")
+    hold(EVENT_SOURCE, "answers", INVISIBLE, "program:chromium")
 
 
 @pytest.mark.parametrize("what", AS_EVENTS)
@@ -300,7 +301,7 @@ def test_a_browser_gets_a_late_failure_as_an_event_and_connects_again(browser, s
     hold(
         EVENT_SOURCE,
         what,
-        "an `error` event with its data; connects again",
+        "`error` event with data; reconnects",
         "program:chromium",
     )
 

@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 BOOK = BOOKS["frameworks"]
 TABLE = "compression"
-COLUMNS = {"/events": "events", "/records": "NDJSON"}
-LEFT_ALONE = "compressed, left alone, one warning"
+COLUMNS = {"/events": "event stream", "/records": "NDJSON"}
+LEFT_ALONE = "compressed, no pings, one warning"
 KEPT = "kept alive, compressed"
 KEPT_PLAIN = "kept alive, not compressed"
 
@@ -49,21 +49,21 @@ STARLETTE, COMPRESS = ("starlette", "uvicorn"), ("starlette-compress", "starlett
 LITESTAR = ("litestar", "uvicorn")
 ALL = "`GZipMiddleware(exclude_content_types=())`"
 STACKS = [
-    Stack("starlette", "gzip", "outside", "Starlette: ours inside `GZipMiddleware`",
+    Stack("starlette", "gzip", "outside", "Starlette: inside `GZipMiddleware`",
           STARLETTE, KEPT_PLAIN, KEPT),
-    Stack("starlette", "gzip", "inside", "Starlette: ours around `GZipMiddleware`",
+    Stack("starlette", "gzip", "inside", "Starlette: around `GZipMiddleware`",
           STARLETTE, KEPT_PLAIN, LEFT_ALONE),
-    Stack("starlette", "gzip-all", "outside", f"Starlette: ours inside {ALL}",
+    Stack("starlette", "gzip-all", "outside", f"Starlette: inside {ALL}",
           STARLETTE, KEPT, KEPT),
-    Stack("starlette", "gzip-all", "inside", f"Starlette: ours around {ALL}",
+    Stack("starlette", "gzip-all", "inside", f"Starlette: around {ALL}",
           STARLETTE, LEFT_ALONE, LEFT_ALONE),
-    Stack("starlette", "compress", "outside", "starlette-compress: ours inside",
+    Stack("starlette", "compress", "outside", "inside starlette-compress",
           COMPRESS, KEPT, KEPT_PLAIN),
-    Stack("starlette", "compress", "inside", "starlette-compress: ours around it",
+    Stack("starlette", "compress", "inside", "around starlette-compress",
           COMPRESS, LEFT_ALONE, KEPT_PLAIN),
-    Stack("litestar", "gzip", "outside", "Litestar: ours inside `CompressionMiddleware`",
+    Stack("litestar", "gzip", "outside", "Litestar: inside `CompressionMiddleware`",
           LITESTAR, KEPT, KEPT),
-    Stack("litestar", "gzip", "inside", "Litestar: ours, and `compression_config`",
+    Stack("litestar", "gzip", "inside", "Litestar: with `compression_config`",
           LITESTAR, LEFT_ALONE, LEFT_ALONE),
 ]  # fmt: skip
 CASES = [(stack, path) for stack in STACKS for path in COLUMNS]

@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 BOOK = BOOKS["frameworks"]
 TABLE, SIGNAL_TABLE = "all", "signal"
 EVENTS, OTHER, NO_STREAM, LEAVES, BACKGROUND, LISTENS = (
-    "events",
+    "event stream",
     "other stream",
-    "no stream",
-    "client leaves",
-    "background",
-    "client leaves, the app waits for `signal`",
+    "not a stream",
+    "client disconnects",
+    "background tasks",
+    "client disconnects, app waits for `signal`",
 )
 ANTI_BUFFERING = {"x-accel-buffering": "no", "cache-control": "no-cache, no-transform"}
 
@@ -109,7 +109,7 @@ def check_stream(case, plain, kept):
     assert plain.of("over", "call over") == [
         fact | {"token": plain.facts[0]["token"]} for fact in kept.of("over", "call over")
     ]
-    return "kept alive" if case.opening else "kept alive from the first event on"
+    return "kept alive" if case.opening else "kept alive after the first event"
 
 
 def each(cases):
@@ -168,7 +168,7 @@ def in_words(case, facts):
     word = {
         "CancelledError": "cancelled",
         "GeneratorExit": "closed at its next event",
-        "completed": "goes on",
+        "completed": "continues",
     }[how]
     late = case.background and order.index("background ran") < order.index("over")
     return f"{word} after its background tasks" if late and how == "CancelledError" else word
@@ -183,7 +183,7 @@ def test_a_client_that_leaves_is_noticed_as_without(take, case):
     assert calls == ["returned"]
     word = in_words(case, facts)
     assert (word == "cancelled") is (case.notices == IN_SILENCE)
-    BOOK.hold(TABLE, case.title, LEAVES, f"{word}, as without", *case.used)
+    BOOK.hold(TABLE, case.title, LEAVES, word, *case.used)
 
 
 @each(CASES)
@@ -195,10 +195,10 @@ def test_what_is_for_afterwards_runs_as_without(take, case):
     ]
     if case.background:
         assert runs == [1, 1, 1, 1]
-        BOOK.hold(TABLE, case.title, BACKGROUND, "runs in both cases, as without", *case.used)
+        BOOK.hold(TABLE, case.title, BACKGROUND, "run in both cases", *case.used)
     else:
         assert runs == [0, 0, 0, 0]
-        BOOK.hold(TABLE, case.title, BACKGROUND, "none of its own", *case.used)
+        BOOK.hold(TABLE, case.title, BACKGROUND, "has none", *case.used)
 
 
 @each(NON_LISTENING)
@@ -207,7 +207,7 @@ def test_the_streams_signal_tells_an_app_that_its_framework_does_not(take, case)
     assert len(found.of("silent")) == 2, "the app has gone on"
     assert [fact["how"] for fact in found.of("call over")] == ["returned"]
     assert [end["reason"] for end in found.of("StreamEnded")] == ["disconnected"]
-    BOOK.hold(SIGNAL_TABLE, case.title, LISTENS, "ends in the silence", *case.used)
+    BOOK.hold(SIGNAL_TABLE, case.title, LISTENS, "stops immediately", *case.used)
 
 
 @each(CASES)

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 BOOK = BOOKS["frameworks"]
 TABLE = "own-pings"
-LONGER, SHORTER, OFF = "our interval is longer", "ours is shorter", "its own are off"
-ITS_ALONE, BETWEEN, OURS_ALONE = "its own alone", "ours between its own", "ours alone"
+LONGER, SHORTER, OFF = "longer `interval`", "shorter `interval`", "framework's pings disabled"
+ITS_ALONE, BETWEEN, OURS_ALONE = "the framework's only", "both", "asgi-keepalive's only"
 
 SSE_STARLETTE = ("sse_starlette", "sse-starlette", ("sse-starlette", "starlette", "uvicorn"))
 FASTAPI = ("fastapi_pings", "FastAPI, `EventSourceResponse`", ("fastapi", "uvicorn"))

@@ -19,17 +19,17 @@ from real.processes import Process, wait_for
 from real.proxies.app import FIRST, INTERVAL, LONG, PATIENCE, PLAIN_TEXT
 from real.proxies.configurations import USUAL
 
-WHOLE: Final = "whole"
+WHOLE: Final = "complete"
 """It ended properly: with the last chunk."""
 
-CUT: Final = "cut"
+CUT: Final = "dropped"
 """The connection was closed, or reset, without that."""
 
 OPEN: Final = "open"
 """Nothing has ended it."""
 
-AT_ONCE: Final = "at once"
-HELD: Final = "held back"
+AT_ONCE: Final = "immediately"
+HELD: Final = "buffered"
 
 PING: Final = b"event: ping\ndata: \n\n"
 
@@ -254,9 +254,9 @@ def is_notified(behind: Behind) -> bool:
 
 HEADERS: Final = {
     "bare": "neither header",
-    "accel": "`X-Accel-Buffering: no` alone",
-    "transform": "`no-transform` alone",
-    "kept": "both, as by default",
+    "accel": "only `X-Accel-Buffering: no`",
+    "transform": "only `no-transform`",
+    "kept": "both (the default)",
 }
 """The variants that differ in their headers, and their columns."""
 

@@ -10,25 +10,25 @@ from real.proxies.readings import HEADERS, WHOLE, Reading, Seen
 BOOK: Final = BOOKS["proxies"]
 COLUMNS: Final = {
     "silence": (
-        "silent, without the middleware",
-        "talking, without it",
-        "silent, with it",
-        "NDJSON, with spaces",
-        "silent before its start, with it",
-        "the same, with `start_after`",
-        "slow JSON, with `start_after`",
+        "idle, without the middleware",
+        "active, without the middleware",
+        "idle, with the middleware",
+        "idle NDJSON, `Ping.space()`",
+        "no response yet",
+        "no response yet, `start_after`",
+        "slow JSON, `start_after`",
     ),
     "passing": (
         "headers, without the middleware",
-        "headers, with it",
+        "headers, with the middleware",
         "headers, `anti_buffering=False`, `first_ping=0`",
         "events and pings, `anti_buffering=False`",
-        "events and pings, by default",
+        "events and pings, default options",
         "`X-Accel-Buffering`",
     ),
     "compression": tuple(HEADERS.values()),
-    "leaving": ("silent, without the middleware", "silent, with it"),
-    "total": ("pings", "pings, and a shorter `max_lifetime`"),
+    "leaving": ("idle, without the middleware", "idle, with the middleware"),
+    "total": ("pings", "pings and a shorter `max_lifetime`"),
 }
 """By table."""
 
@@ -43,10 +43,10 @@ def fate(made: Reading, *parts: bytes) -> str:
     """Say what became of a stream: whole only if all its bytes are there."""
     if made.status != 200 or made.end != WHOLE:
         return str(made.status) if made.status != 200 else made.end
-    return WHOLE if split_pings(made.body)[0] == b"".join(parts) else "cut, with a proper end"
+    return WHOLE if split_pings(made.body)[0] == b"".join(parts) else "truncated"
 
 
 def compressed(one: Seen) -> str:
     """Say in which form events and pings came, and when."""
-    encoding = one.made.headers.get("content-encoding", "as it is")
+    encoding = one.made.headers.get("content-encoding", "uncompressed")
     return f"{encoding}, {one.passed}"

@@ -53,7 +53,7 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 EARLY = 0.35
 """Seconds: nginx lets a timer run on that is younger than 0.3 when a byte comes."""
 
-NOTICED, UNNOTICED = "noticed", "not noticed"
+NOTICED, UNNOTICED = "detected", "not detected"
 
 EVERY = pytest.mark.parametrize("name", PROXIES)
 SPARING = pytest.mark.parametrize("name", of_mode("spared"))
@@ -114,7 +114,7 @@ def test_a_silent_stream_is_cut_without_the_middleware(seen, name):
     assert made.end != OPEN
     assert journal["silence"] > LIMIT - EARLY
     assert journal["left"]
-    hold("silence", name, "silent, without the middleware", found)
+    hold("silence", name, "idle, without the middleware", found)
 
 
 @EVERY
@@ -122,7 +122,7 @@ def test_the_same_stream_is_not_cut_when_it_talks(seen, name):
     """It is the silence that a stream is cut for, and not its length."""
     found = fate(seen("talking").made, TALK * PINGS, LAST)
     assert found == WHOLE
-    hold("silence", name, "talking, without it", found)
+    hold("silence", name, "active, without the middleware", found)
 
 
 @EVERY
@@ -133,7 +133,7 @@ def test_a_silent_stream_lives_with_the_middleware(seen, name):
     assert split_pings(made.body)[1] >= PINGS
     assert journal["silence"] > SILENCE > 2 * LIMIT
     assert journal["reason"] == "completed"
-    hold("silence", name, "silent, with it", found)
+    hold("silence", name, "idle, with the middleware", found)
 
 
 @EVERY
@@ -144,7 +144,7 @@ def test_ndjson_lives_with_spaces(seen, name):
     assert tuple(line.lstrip(b" ") for line in lines) == RECORDS
     assert len(lines[1]) - len(RECORDS[1]) >= PINGS
     assert journal["silence"] > 2 * LIMIT
-    hold("silence", name, "NDJSON, with spaces", made.end)
+    hold("silence", name, "idle NDJSON, `Ping.space()`", made.end)
 
 
 @EVERY
@@ -153,7 +153,7 @@ def test_silence_before_the_response_starts_is_no_streams_silence(seen, name):
     assert made.status in (502, 503, 504)
     assert journal["left"]
     assert journal["pings"] == 0
-    hold("silence", name, "silent before its start, with it", fate(made))
+    hold("silence", name, "no response yet", fate(made))
 
 
 @EVERY
@@ -163,7 +163,7 @@ def test_a_response_that_is_started_in_its_apps_place_lives(seen, name):
     assert found == WHOLE
     assert split_pings(made.body)[1] >= PINGS
     assert journal["silence"] > SILENCE > 2 * LIMIT
-    hold("silence", name, "the same, with `start_after`", found)
+    hold("silence", name, "no response yet, `start_after`", found)
 
 
 @EVERY
@@ -173,7 +173,7 @@ def test_json_that_is_started_in_its_apps_place_lives(seen, name):
     assert made.body.lstrip(b" ") == REPORT
     assert len(made.body) - len(REPORT) >= PINGS
     assert journal["silence"] > 2 * LIMIT
-    hold("silence", name, "slow JSON, with `start_after`", made.end)
+    hold("silence", name, "slow JSON, `start_after`", made.end)
 
 
 @EVERY
@@ -197,7 +197,7 @@ def test_headers_come_before_the_first_event(seen, name):
     if PROXIES[name] in (NGINX, NGINX_10):
         assert plain.passed == HELD
     hold("passing", name, "headers, without the middleware", plain.passed)
-    hold("passing", name, "headers, with it", late.passed)
+    hold("passing", name, "headers, with the middleware", late.passed)
     hold("passing", name, "headers, `anti_buffering=False`, `first_ping=0`", bare.passed)
 
 
@@ -207,7 +207,7 @@ def test_events_and_pings_come_at_once(seen, name):
     assert kept.passed == AT_ONCE
     assert fate(kept.made, FIRST, LAST) == fate(bare.made, FIRST, LAST) == WHOLE
     hold("passing", name, "events and pings, `anti_buffering=False`", bare.passed)
-    hold("passing", name, "events and pings, by default", kept.passed)
+    hold("passing", name, "events and pings, default options", kept.passed)
 
 
 @EVERY
@@ -217,7 +217,7 @@ def test_what_becomes_of_the_headers(seen, name):
     assert "x-accel-buffering" not in seen("gate, bare").made.headers
     passed = headers.get("x-accel-buffering")
     assert passed == (None if PROXIES[name] in (NGINX, NGINX_10) else "no")
-    hold("passing", name, "`X-Accel-Buffering`", "passed on" if passed else "taken out")
+    hold("passing", name, "`X-Accel-Buffering`", "passed on" if passed else "removed")
 
 
 @EVERY
@@ -233,7 +233,7 @@ def test_a_proxy_that_compresses_all_but_event_streams(seen, name):
     """Where no header helps; other texts are still compressed."""
     one, text = seen("spared"), seen("spared text")
     assert seen("gzip, kept").passed == HELD
-    assert compressed(one) == "as it is, at once"
+    assert compressed(one) == "uncompressed, immediately"
     assert fate(one.made, LONG, LAST) == WHOLE
     assert text.made.headers["content-encoding"] == "gzip"
     assert text.made.body == PLAIN_TEXT
@@ -256,8 +256,8 @@ def test_a_clients_leaving_is_noticed(seen, name):
     assert kept["reason"] == "disconnected"
     assert kept["pings"] < PINGS
     words = {True: NOTICED, False: UNNOTICED}
-    hold("leaving", name, "silent, without the middleware", words[plain["left"]])
-    hold("leaving", name, "silent, with it", words[kept["left"]])
+    hold("leaving", name, "idle, without the middleware", words[plain["left"]])
+    hold("leaving", name, "idle, with the middleware", words[kept["left"]])
 
 
 @WATCHING
@@ -274,7 +274,7 @@ def test_no_ping_helps_against_a_limit_on_the_whole_response(seen, name):
     assert fate(mortal.made, FIRST) == WHOLE
     assert mortal.journal["reason"] == "max_lifetime"
     hold("total", name, "pings", fate(kept.made, FIRST))
-    hold("total", name, "pings, and a shorter `max_lifetime`", fate(mortal.made, FIRST))
+    hold("total", name, "pings and a shorter `max_lifetime`", fate(mortal.made, FIRST))
 
 
 def test_varnish_names_its_own_limits():

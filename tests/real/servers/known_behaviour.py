@@ -36,7 +36,7 @@ def _headers(server: Serving, end: str) -> str:
         early = reply.status
         server.open_gate(key)
         assert reply.rest() == HELLO + GOODBYE
-    return "at once" if early else "with the first body message"
+    return "immediately" if early else "with the first body message"
 
 
 def headers_of_sse(server: Serving) -> str:
@@ -63,7 +63,7 @@ def app_is_called(server: Serving) -> str:
         connection.upload(reply, b"2\n")
         connection.end_upload(reply)
         assert reply.rest() == b"2\n"
-    return "with the head" if called else "with the whole body"
+    return "with the headers" if called else "after the whole body"
 
 
 def _invited(server: Serving, variant: str) -> str:
@@ -83,7 +83,7 @@ def _invited(server: Serving, variant: str) -> str:
         connection.end_upload(reply)
         assert reply.rest() == b"2\n"
         assert reply.early == [100]
-    return "at once" if early else "at the first `receive`"
+    return "immediately" if early else "at the first `receive`"
 
 
 def hundred_continue(server: Serving) -> str:
@@ -102,7 +102,7 @@ def head_with_bodies(server: Serving) -> str:
             assert connection.request(f"/plain/whole/{new_key()}").rest() == b"whole"
     except SPOILT:
         return "no: sent"
-    return "left out"
+    return "dropped"
 
 
 HABITS: Final[dict[str, Callable[[Serving], str]]] = {
@@ -110,7 +110,7 @@ HABITS: Final[dict[str, Callable[[Serving], str]]] = {
     "headers of NDJSON": headers_of_ndjson,
     "app is called": app_is_called,
     "`100 Continue`": hundred_continue,
-    "bodies of a HEAD": head_with_bodies,
+    "body messages for HEAD": head_with_bodies,
 }
 
 OF_HTTP_1: Final = {"`100 Continue`"}

@@ -17,7 +17,7 @@ PATIENCE: Final = 20.0
 CLEAN: Final = "clean"
 """The last chunk, or END_STREAM."""
 
-CUT: Final = "cut"
+CUT: Final = "dropped"
 """The connection was closed without the end of the body."""
 
 RESET: Final = "reset"

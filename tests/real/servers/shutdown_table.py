@@ -49,7 +49,7 @@ def row(case: Case, folder: Path) -> Result:
         "options": list(case.options),
         "loop": case.loop,
         "http": case.http,
-        "event": event or " and again ".join(one.name for one in case.signals),
+        "event": event or ", then ".join(one.name for one in case.signals),
         "works": case.works,
         "with": measure(case, folder / "with", act=act),
     }
@@ -68,7 +68,7 @@ def measure_all(cases: list[Case], at_a_time: int) -> list[Result]:
 
 def outcome(stream: Result) -> str:
     """Say how a client saw a stream end."""
-    last = "own end" if stream["own_end"] else "farewell" if stream["farewell"] else ""
+    last = "by the app" if stream["own_end"] else "farewell" if stream["farewell"] else ""
     end = "" if stream["end"] == CLEAN else stream["end"]
     return ", ".join(filter(None, [last, end])) or "end"
 
@@ -92,7 +92,7 @@ def how_many(found: Result, what: str) -> str:
 def process(found: Result) -> list[str]:
     """Say when a server had gone, and how."""
     if found["gone"] is None:
-        return [f"not within {TOO_LONG:.0f} s", ""]
+        return [f"still running after {TOO_LONG:.0f} s", ""]
     status = found["status"]
     return [f"{found['gone']:.1f} s", str(status) if status >= 0 else signal_name(-status)]
 
@@ -114,7 +114,7 @@ def summary(found: Result) -> str:
 def title(row: Result) -> str:
     """Return the first cell of a server's row."""
     words = [row["server"], *row["options"]]
-    own = "own program" in row["server"]
+    own = "custom program" in row["server"]
     name = ", ".join(filter(None, [*words, row["loop"]])) if own else f"`{' '.join(words)}`"
     parts = [name, "HTTP/2" if row["http"] == "2" else "", row["event"]]
     return ", ".join(filter(None, parts))
@@ -146,7 +146,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-GONE: Final = ["server", "gone after", "status"]
+GONE: Final = ["server", "exited after", "status"]
 LAST: Final = ["cleanup ran", "`lifespan.shutdown`"]
 
 
@@ -191,7 +191,10 @@ def python_table(found: Result) -> str:
 
 def machine_table(found: Result) -> str:
     """Return the table of what was measured with."""
-    return table(["what", "which"], [[name, text] for name, text in found["machine"].items()])
+    return table(
+        ["component", "version or value"],
+        [[name, text] for name, text in found["machine"].items()],
+    )
 
 
 TABLES: Final[dict[str, Callable[[Result], str]]] = {

@@ -266,9 +266,9 @@ def client_stops_reading(server: Serving) -> str:
     assert reply.body == BULKY.payload * pings + HELLO + GOODBYE
     assert (end["reason"], end["pings"]) == ("completed", pings)
     if before != now:
-        return "no: takes all"
+        return "no: buffers everything"
     assert pings <= now + 1
-    return "held back"
+    return "back-pressure"
 
 
 def log_and_exit(server: Serving) -> str:
@@ -282,17 +282,17 @@ def log_and_exit(server: Serving) -> str:
 Case = Callable[[Serving], str]
 
 STREAMS: Final[dict[str, Case]] = {
-    "silent stream": silent_stream,
-    "events in pieces": events_in_pieces,
+    "idle stream": silent_stream,
+    "split events": events_in_pieces,
     "NDJSON": ndjson,
     "`first_ping=0`": headers_at_once,
     "`start_after`": started_early,
-    "client leaves": client_leaves,
-    "client leaves, non-listening app": client_leaves_a_non_listening_app,
+    "client disconnects": client_leaves,
+    "client disconnects, app not listening": client_leaves_a_non_listening_app,
     "upload": upload,
     "HEAD": head,
-    "connection used again": connection_used_again,
-    "50 at once": fifty_at_once,
+    "connection reused": connection_used_again,
+    "50 concurrent streams": fifty_at_once,
     "client stops reading": client_stops_reading,
-    "log and exit": log_and_exit,
+    "logs and exit": log_and_exit,
 }
