@@ -64,6 +64,7 @@ from ._ping import Ping
 from ._policy import Policy
 from ._request import Hooks
 from ._responder import Responder
+from ._scheduler import PingScheduler
 from ._timing import drain_deadline, lifetime_deadline
 from ._types import LOGGER, ASGIApp, Receive, Scope, Send, do_nothing
 
@@ -223,8 +224,9 @@ class Terminator:
             self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
-        if policy.max_silence is not None:
-            self.hooks.silence = silence = Silence(live.scheduler.time)
+        silence = self.observe_silence(live.scheduler)
+        if silence is not None:
+            silence.begin()
             self._watch_silence(silence)
         if self._responder.reason is not None:
             self._stopped()
@@ -335,6 +337,12 @@ class Terminator:
             self.state = OPEN
 
     # The app's silence
+
+    def observe_silence(self, scheduler: PingScheduler) -> Silence | None:
+        """Observe how long the app is silent, if that is limited."""
+        if self.hooks.silence is None and self._policy.max_silence is not None:
+            self.hooks.silence = Silence(scheduler.time)
+        return self.hooks.silence
 
     def _watch_silence(self, silence: Silence) -> None:
         """Set the timer to when the silence will be too long, if nothing more is sent."""

@@ -179,6 +179,17 @@ def test_a_task_that_outlives_its_call_completes_a_response_that_nobody_gets(bac
     assert b"{}" not in world.body
 
 
+def test_a_send_that_waits_for_the_early_start_is_not_silence(backend):
+    def prepare(world):
+        world.slow = lambda message: 20 if message["type"] == "http.response.start" else 0
+
+    steps = [(1, start()), (1, body(b"data: x\n\n")), (2, END)]
+    limits = {"start_after": 1, "max_silence": 10, "prepare": prepare}
+    world = play(backend, steps, head=None, scope=wanting(), **limits)
+    assert world.timeline[0] == (21, START)
+    assert world.timeline[-2:] == [(21, b"data: x\n\n"), (21, END)]
+
+
 async def returning(scope, receive, send):
     pass
 
