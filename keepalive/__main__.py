@@ -195,7 +195,7 @@ async def record_response(stream: Stream, seen: Recorder) -> None:
 
 async def record_body(pieces: AsyncGenerator[bytes, None], seen: Recorder) -> None:
     """Record when a body arrives, and the events and pings in it."""
-    encoding = seen.headers.get("content-encoding", "identity")
+    encoding = seen.headers.get("content-encoding", "identity").lower()
     is_readable = encoding in ("identity", "gzip", "deflate")
     decode = zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else bytes
     has_events = is_readable and seen.headers.get_content_type() == "text/event-stream"
@@ -338,10 +338,8 @@ def report(observations: list[Observation], *, is_colored: bool) -> Iterator[str
     for (what, detail), times in groups.items():
         text = f"{times[0]:5.1f} s  {what:9}{detail}"
         if len(times) > 1:
-            first = textwrap.shorten(
-                ", ".join(f"{x:.1f}" for x in times), 45, placeholder=" ..."
-            )
-            text += f", {len(times)} times: {first}"
+            text += f", {len(times)} times: " + ", ".join(f"{at:.1f}" for at in times[:7])
+            text += ", ..." if len(times) > 7 else ""
         text = re.sub(r"(?a)[^\s -~]", "?", text)
         text = textwrap.fill(text, 80, subsequent_indent=" " * 18)
         color = {"ok": 32, "problem": 31}.get(what) if is_colored else None
