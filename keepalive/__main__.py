@@ -25,14 +25,7 @@ import sys
 import textwrap
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from email import message_from_string
 from email.message import Message
@@ -42,7 +35,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
-from anyio.streams.buffered import BufferedByteReceiveStream as BufferedStream
+from anyio.streams.buffered import BufferedByteReceiveStream as Stream
 
 # The command line and the request
 
@@ -108,12 +101,12 @@ def encode_request(options: Namespace) -> bytes:
 # HTTP/1.1
 
 
-async def receive_line(stream: BufferedStream) -> str:
+async def receive_line(stream: Stream) -> str:
     """Receive a line, and return it without its end."""
     return (await stream.receive_until(b"\n", 65536)).decode("latin-1").rstrip("\r")
 
 
-async def receive_head(stream: BufferedStream) -> tuple[str, Message]:
+async def receive_head(stream: Stream) -> tuple[str, Message]:
     """Return the status line and the headers of the final response."""
     while True:
         status_line, fields = await receive_line(stream), ""
@@ -125,9 +118,7 @@ async def receive_head(stream: BufferedStream) -> tuple[str, Message]:
             return status_line, message_from_string(fields)
 
 
-async def receive_body(
-    stream: BufferedStream, headers: Message
-) -> AsyncGenerator[bytes, None]:
+async def receive_body(stream: Stream, headers: Message) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a body as they arrive, until it is complete."""
     if "chunked" not in headers.get("transfer-encoding", "").lower():
         async for piece in stream:
@@ -187,7 +178,7 @@ class Recorder:
         return [x.at for x in self.observations[self._first :] if x.what in kinds]
 
 
-async def record_response(stream: BufferedStream, seen: Recorder) -> None:
+async def record_response(stream: Stream, seen: Recorder) -> None:
     """Record a response to its end, or to its headers if they are not those of a stream."""
     status_line, seen.headers = await receive_head(stream)
     seen.status = int(status_line[9:12])
@@ -202,9 +193,9 @@ async def record_response(stream: BufferedStream, seen: Recorder) -> None:
             await record_body(pieces, seen)
 
 
-async def record_body(pieces: AsyncIterator[bytes], seen: Recorder) -> None:
+async def record_body(pieces: AsyncGenerator[bytes, None], seen: Recorder) -> None:
     """Record when a body arrives, and the events and pings in it."""
-    encoding = seen.headers.get("content-encoding", "identity")
+    encoding = seen.headers.get("content-encoding", "identity").lower()
     is_readable = encoding in ("identity", "gzip", "deflate")
     decode = zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else bytes
     has_events = is_readable and seen.headers.get_content_type() == "text/event-stream"
@@ -229,8 +220,7 @@ async def record_body(pieces: AsyncIterator[bytes], seen: Recorder) -> None:
 
 # What it means
 
-START: Final = """If the app starts its response that late, set start_after. If not, a proxy
-holds the headers back: leave anti_buffering=True, or set first_ping=0. See docs/early.md."""
+START: Final = "Set start_after if the app is so slow, else first_ping=0. See docs/early.md."
 IDLE: Final = """Set interval to half of that at most, or raise nginx's proxy_read_timeout,
 HAProxy's timeout server, Caddy's read_timeout, Apache's ProxyTimeout. See docs/proxies.md."""
 TOTAL: Final = "Pings do not help: set max_lifetime below that. See docs/how-to/intervals.md."
@@ -301,7 +291,7 @@ async def exchange(options: Namespace, connect: Connect, seen: Recorder, hops: i
         seen.began = anyio.current_time()  # from which proxies count
         tasks.cancel_scope.deadline = seen.began + options.seconds
         tasks.start_soon(show_progress, options, seen)
-        await record_response(BufferedStream(stream), seen)
+        await record_response(Stream(stream), seen)
         end = "complete"
         tasks.cancel_scope.cancel()
     if not (300 <= seen.status < 400 and "location" in seen.headers and hops):
@@ -348,10 +338,8 @@ def report(observations: list[Observation], *, is_colored: bool) -> Iterator[str
     for (what, detail), times in groups.items():
         text = f"{times[0]:5.1f} s  {what:9}{detail}"
         if len(times) > 1:
-            first = textwrap.shorten(
-                ", ".join(f"{at:.1f}" for at in times), 45, placeholder=" ..."
-            )
-            text += f", {len(times)} times: {first}"
+            text += f", {len(times)} times: " + ", ".join(f"{at:.1f}" for at in times[:7])
+            text += ", ..." if len(times) > 7 else ""
         text = re.sub(r"(?a)[^\s -~]", "?", text)
         text = textwrap.fill(text, 80, subsequent_indent=" " * 18)
         color = {"ok": 32, "problem": 31}.get(what) if is_colored else None
