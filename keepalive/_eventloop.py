@@ -26,7 +26,7 @@ Cancel: TypeAlias = Callable[[], object]
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-DONE: Final = object()
+DONE: Final = "done"
 """Stands for the step that an awaitable does not have: it is over. `None` is a step."""
 
 

@@ -278,18 +278,15 @@ class LiveStream(BoundaryTracker):
             body, more = message["body"], message["more_body"]
         except KeyError:
             body = more = None
+        # A body that tells the position by itself, keeps the line ending, and may be kept.
         if not (
             self._state is QUICK
             and more
             and type(body) is bytes
-            # Long enough for the position to depend on no other body, and short, since it is
-            # kept until the next poll.
             and 2 < (size := len(body)) < MAX_QUICK_BODY
-            and 0x0D not in body  # so that the line ending stays the same
+            and 0x0D not in body
         ):
-            await self._send_checked(message)
-            return
-        # The short path: one coroutine for an event of a busy stream.
+            return await self._send_checked(message)
         self._state = QUICK_SENDING
         self._tail = body
         try:

@@ -233,7 +233,7 @@ class PingScheduler:
                 self._hold_if_idle()
 
     def _hold_if_idle(self, turns: int = LOOP_TURNS_OF_CANCELLATION) -> None:
-        """Have the holder hold it, as soon as it refers to nothing that refers to the loop."""
+        """Make the holder hold it, as soon as it refers to nothing that refers to the loop."""
         if self._queue:
             return
         if not (self.loop.has_tasks or self._notified):
