@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any, Final
 
 import cost
-import kernel_memory
 import lateness
 import peers
 import scale
@@ -226,7 +225,6 @@ TABLES: Final = {
     "pings": pings,
     "ticking": lambda found: socket_tables.ticking(found["sockets"]["ticking"]),
     "busy": busy,
-    "kernel": lambda found: kernel_memory.tables(found["kernel"]),
     "constants": constants,
     "example": example,
     "limits": limits,
