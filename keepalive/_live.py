@@ -273,12 +273,15 @@ class LiveStream(BoundaryTracker):
     # The app's messages
 
     async def send(self, message: Message) -> None:
-        """Send a message of the app, and then a ping that has been waiting for it."""
+        """Send a message of the app, and then a ping that has been waiting for it.
+
+        In quick mode, most of it is the short path: for a body that determines the position
+        by itself, leaves the line ending as it is, and is small enough to be kept.
+        """
         try:
             body, more = message["body"], message["more_body"]
         except KeyError:
             body = more = None
-        # A body that tells the position by itself, keeps the line ending, and may be kept.
         if not (
             self._state is QUICK
             and more
@@ -286,7 +289,8 @@ class LiveStream(BoundaryTracker):
             and 2 < (size := len(body)) < MAX_QUICK_BODY
             and 0x0D not in body
         ):
-            return await self._send_checked(message)
+            await self._send_checked(message)
+            return
         self._state = QUICK_SENDING
         self._tail = body
         try:
