@@ -1,7 +1,7 @@
 """Abort controllers and signals, as on the web platform.
 
-They can be created anywhere, and aborted from any thread and from a signal handler. There is
-no lock in them, since a signal handler may have interrupted the owner of one.
+They can be created anywhere, and aborted from any thread and from signal handlers. They don't
+use locks, since a signal handler may have interrupted the owner of one.
 
 Source: WHATWG DOM, section 3.2, "Interface AbortSignal".
 """
@@ -22,7 +22,7 @@ Callback: TypeAlias = Callable[[], object]
 
 @final
 class AbortSignal:
-    """Signals that something is to stop. Get one from `AbortController.signal`.
+    """A one-shot flag, with a reason, that tells tasks to stop. See `AbortController.signal`.
 
     One signal may be shared by any number of streams, threads and event loops.
 
@@ -55,9 +55,9 @@ class AbortSignal:
     def add_callback(self, callback: Callback) -> None:
         """Add a function that is called, without arguments, when the signal is aborted.
 
-        If the signal is aborted already, it is called at once. A function that is added twice
-        is called once. It runs in the thread, or the signal handler, that aborts: it must be
-        quick and must not block. Whatever it raises is logged.
+        If the signal has been aborted already, it is called immediately. A function that is
+        added twice is called once. It runs in the thread, or the signal handler, that aborts:
+        it must be quick and must not block. Exceptions are logged.
 
         Raises:
             TypeError: The callback is not callable, or not hashable.
@@ -75,8 +75,8 @@ class AbortSignal:
     async def wait(self) -> object:
         """Wait until the signal is aborted, and return the reason.
 
-        Any number of tasks may wait, on asyncio and on trio. An abort from any thread wakes
-        them all at once.
+        Any number of tasks may wait, on asyncio and on trio. An abort, from any thread, wakes
+        all of them immediately.
 
         Example:
             >>> import anyio
@@ -148,17 +148,17 @@ def _forget(reference: weakref.ref[AbortSignal], key: Any, _: object) -> None:
 
 @final
 class AbortController:
-    """Creates a signal, and aborts it.
+    """Creates an `AbortSignal`, and triggers it. Named after the Web API of the same name.
 
     It needs no event loop, and may be created at import time.
 
     Example:
-        >>> evening = AbortController()
+        >>> shutdown = AbortController()
         >>> async def app(scope, receive, send): ...
-        >>> app = KeepaliveMiddleware(app, abort=evening.signal)
-        >>> evening.abort("closing time")
-        >>> evening.signal.reason
-        'closing time'
+        >>> app = KeepaliveMiddleware(app, abort=shutdown.signal)
+        >>> shutdown.abort("restart")
+        >>> shutdown.signal.reason
+        'restart'
     """
 
     __slots__ = ("_signal",)
@@ -174,7 +174,7 @@ class AbortController:
     def abort(self, reason: object = None) -> None:
         """Abort the signal. Thread-safe and signal-safe; never blocks.
 
-        All tasks that wait are woken at once. Only the first call has an effect.
+        All waiting tasks are woken immediately. Only the first call has an effect.
 
         Args:
             reason: Anything; it becomes `AbortSignal.reason`.

@@ -1,8 +1,8 @@
 """What an app does with its `receive` and `send`: whether it listens, and when it last sent.
 
 Both are observed at the app itself, so that what a middleware reads ahead or sends does not
-count. Whether the app listens decides what it sees of an end (see `_ending`); its silence is
-what `max_silence` limits.
+count. Whether the app listens determines what it sees when its stream is ended (see
+`_ending`); `max_silence` limits the time since it last sent a byte.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ AppState: TypeAlias = Literal["not_listening", "polling", "notified"]
 NOT_LISTENING: Final = "not_listening"
 """Its last `receive` returned another message, or was abandoned; or there was none."""
 POLLING: Final = "polling"
-"""Its last `receive` was cancelled, or timed out: it asks from time to time."""
+"""Its last `receive` was cancelled, or timed out: it polls."""
 NOTIFIED: Final = "notified"
 """One of its `receive` calls has returned `http.disconnect`."""
 
@@ -28,15 +28,15 @@ class AppActivity:
 
     state: AppState = NOT_LISTENING
     _receives: int = 0
-    """Calls of its `receive` that are under way."""
+    """The number of its pending `receive` calls."""
 
     @property
     def is_listening(self) -> bool:
-        """Whether the app will learn of a disconnect from its `receive`."""
+        """Whether the app will be notified of a disconnect by its `receive`."""
         return self.state is not NOT_LISTENING or self._receives > 0
 
     async def receive(self, receive: Receive) -> Message:
-        """Return the app's next message, and observe what becomes of the call."""
+        """Return the app's next message, and observe the outcome of the call."""
         self._receives += 1
         try:
             message = await receive()
@@ -56,20 +56,20 @@ class AppActivity:
 
 @dataclass(slots=True, eq=False)
 class Silence:
-    """How long an app has not sent a byte. It does not last while a send is under way.
+    """How long an app has not sent a byte. It pauses while a send is in progress.
 
     Times are in seconds, by the given clock.
     """
 
     _time: Callable[[], float]
     _since: float = 0.0
-    """When it began, apart from the time that sends took since."""
+    """When it began, plus the time that sends have taken since."""
     _sends: int = 0
-    """Sends that are under way."""
+    """The number of sends in progress."""
     _send_began: float = 0.0
-    """When the first of them did."""
+    """When the first of them began."""
     on_resumed: Callable[[], None] = do_nothing
-    """Called when the last send under way has ended."""
+    """Called when the last send in progress has ended."""
 
     def begin(self) -> None:
         """Count from now on: the response starts."""
@@ -77,7 +77,7 @@ class Silence:
 
     @property
     def is_paused(self) -> bool:
-        """Whether a send is under way."""
+        """Whether a send is in progress."""
         return self._sends > 0
 
     def ends_at(self, limit: float, last_data: float) -> float:

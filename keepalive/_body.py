@@ -1,7 +1,7 @@
 """Whether a request's body asks for an event stream: `{"stream": true, ...}`.
 
-The APIs of OpenAI and Anthropic have one path for both kinds of responses, and their SDKs send
-the same headers for both, so that only the body tells which one a client expects.
+The APIs of OpenAI and Anthropic serve streaming and non-streaming responses on one path, and
+their SDKs send the same headers for both. Only the body tells which one a client expects.
 
 Sources: OpenAI, "Create chat completion", and Anthropic, "Create a Message": `stream`; RFC
 8259, section 8.1 (JSON is UTF-8, and is sent without a BOM).
@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias, cast
 from ._types import REQUEST, Message
 
 MAX_EXAMINED_BODY: Final = 256 * 1024
-"""Bytes of the longest body that is examined.
+"""The maximum size of a body that is examined, in bytes.
 
 Parsing it blocks the event loop for 0.3 ms (a conversation) to 11 ms (nothing but short
 floats), once in a request that is slow anyway (CPython 3.11).
@@ -62,7 +62,7 @@ class RequestBody:
         self.chunks = []
 
     def asks_for_stream(self, announced_size: int | None) -> bool:
-        """Whether the body asks for an event stream. It is released when it was examined.
+        """Whether the body asks for an event stream. Releases the body.
 
         Args:
             announced_size: The request's `Content-Length`. hypercorn and granian send the end

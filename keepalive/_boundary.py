@@ -2,8 +2,9 @@
 
 A ping may be inserted only at a boundary, or it would become part of the app's own event. The
 position is determined from the bytes that were handed to the server, however they are split
-into messages. Nothing is parsed or kept but the last three bytes: they are enough to tell a
-line's end from an event's. Two are not: CR LF is a blank line only after another line ending.
+into messages. Nothing is parsed or kept but the last three bytes: they are enough to tell the
+end of a line from the end of an event. Two are not: CR LF is a blank line only after another
+line ending.
 
 The app's bytes are never changed, with one exception: a BOM is omitted if a ping was sent
 before it (`BomFilter`).
@@ -21,7 +22,7 @@ from ._types import BODY, PATH_SEND, ZERO_COPY_SEND, Message
 BOM: Final = b"\xef\xbb\xbf"
 
 _UNKNOWN: Final = b"???"
-"""Stands for last bytes that are not known, or are part of a line."""
+"""A placeholder for last bytes that are unknown or part of a line."""
 
 
 class BoundaryTracker:
@@ -57,14 +58,14 @@ class BoundaryTracker:
         return self._tail is BLANK_LINE or ends_at(boundary, self._tail)
 
     def shorten_tail(self) -> None:
-        """Keep no more of the last bytes than is needed."""
+        """Drop those of the last bytes that are not needed."""
         if self._tail.endswith(BLANK_LINE):
             self._tail = BLANK_LINE  # one object for all idle streams: see `is_at`
         else:
             self._tail = self._tail[-3:]
 
     def _discard_bom(self) -> None:
-        """Keep nothing of the start, unless a filter holds bytes of it."""
+        """Forget the start of the stream, unless a filter holds bytes of it."""
         if self._bom is not None and self._bom.filter is None:
             self._bom = None
 
@@ -76,7 +77,7 @@ class BoundaryTracker:
             self._discard_bom()
 
     def restart(self) -> None:
-        """Begin again: what was sent so far is not a part of the stream that follows."""
+        """Start over: what was sent so far is not part of the stream that follows."""
         self._tail, self._bom = BLANK_LINE, _Bom()
         self.filter_bom()
 

@@ -18,11 +18,11 @@ from ._types import DISCONNECT, Message, Receive, Send, do_nothing
 ConnectionState: TypeAlias = Literal["direct", "open", "revoked"]
 
 DIRECT: Final = "direct"
-"""The response is not known to be a stream: messages are passed to the server as they are."""
+"""The response is not known to be a stream: messages are passed to the server unchanged."""
 OPEN: Final = "open"
 """A stream is open: its calls may be interrupted, and its sends have a time limit."""
 REVOKED: Final = "revoked"
-"""The app sees a client that has disconnected; nothing reaches the server."""
+"""The app sees a disconnect; nothing reaches the server."""
 
 
 class ClientDisconnected(ConnectionError):  # noqa: N818  # as Starlette's ClientDisconnect
@@ -37,8 +37,8 @@ class ClientDisconnected(ConnectionError):  # noqa: N818  # as Starlette's Clien
 def caused_by_disconnect(error: BaseException) -> bool:
     """Whether an app raised an error because of a `ClientDisconnected`.
 
-    Some frameworks raise an error of their own in its place, such as Starlette's
-    `ClientDisconnect`. Of a group, every member must have been caused by one.
+    Some frameworks raise an error of their own instead, such as Starlette's
+    `ClientDisconnect`. In a group, every member must have been caused by one.
     """
     members = [error]
     for member in members:
@@ -52,7 +52,7 @@ def caused_by_disconnect(error: BaseException) -> bool:
 def _related(error: BaseException) -> list[BaseException]:
     """Return an error, its causes and contexts, theirs, and the members of groups among them.
 
-    Each is visited once: Python does not prevent circles of causes, and `raise error from
+    Each is visited once: Python does not prevent circular causes, and `raise error from
     error` is one.
     """
     found, visited = [error], {id(error)}
@@ -78,13 +78,13 @@ class RevocableConnection:
     _send: Send
     _send_timeout: float | None
     _calls: set[CancellableBlock] = field(default_factory=set[CancellableBlock])
-    """Calls of the server that are under way."""
+    """Calls to the server that are in progress."""
     state: ConnectionState = DIRECT
     on_send_timeout: Callable[[], None] = do_nothing
     """Called when a send has taken longer than the send timeout."""
     _can_begin: bool = field(default_factory=can_begin)
     discard: Callable[[], Awaitable[None]] = field(init=False)
-    """Called in place of a send that no longer reaches the server. Must be set."""
+    """Called instead of a send that no longer reaches the server. Must be set."""
 
     def send(self, message: Message) -> Awaitable[None] | None:
         """Pass a message to the server.
@@ -133,6 +133,6 @@ class RevocableConnection:
         return {"type": DISCONNECT}
 
     def interrupt(self) -> None:
-        """Interrupt the calls under way."""
+        """Interrupt the calls in progress."""
         for call in [*self._calls]:
             call.cancel()

@@ -1,8 +1,8 @@
-"""The ping of a stream whose policy has none: it is chosen by looking at the request.
+"""The default ping, which is chosen by looking at the request.
 
-No single ping suits every client: an event breaks SDKs that parse the data of each event as
-JSON, a comment breaks Google's SDKs, and only an event reaches the code of a page. The rules,
-the first that applies wins:
+No single ping works with every client: an event breaks SDKs that parse the data of each event
+as JSON, a comment breaks Google's SDKs, and only an event reaches the code of a page. The
+first rule that applies wins:
 
     1. `anthropic-version`: Anthropic's own ping. The stall timers of its clients count events,
        not comments.
@@ -10,11 +10,11 @@ the first that applies wins:
        ping that Google's SDKs accept.
     3. A GET that accepts `text/event-stream`, with `Pragma: no-cache`: an event. This is an
        `EventSource`: browsers and Node's implementations send both.
-    4. Any other GET without a trait of `fetch()`: an event. This is curl, a script, a client
-       of one's own.
+    4. Any other GET that was not made by `fetch()`: an event. This is curl, a script, or a
+       custom client.
     5. Anything else: a comment, which every SSE parser ignores.
 
-Rules 3 and 4 apply only to requests without a trait of an SDK.
+Rules 3 and 4 apply only to requests without any SDK header.
 
 Sources: requests of real clients, recorded in tests/recorded_requests.json; WHATWG Fetch,
 "HTTP-network-or-cache fetch" (`Pragma`), and HTML, "Server-sent events" (`Accept`).
@@ -43,7 +43,7 @@ _FETCH_HEADERS: Final = frozenset(
         b"accept-language",  # browsers omit `Sec-Fetch-*` on plain http://
     )
 )
-"""What `fetch()` sends, in browsers and in Node."""
+"""Headers that `fetch()` sends, in browsers and in Node."""
 
 _VERCEL_RESPONSE: Final = b"x-vercel-ai-ui-message-stream"
 """A header of responses that pages read by `fetch()` and parse as JSON (Vercel AI SDK)."""
@@ -59,7 +59,7 @@ class DefaultPing(Enum):
     BLANK_LINE = Ping.blank_line()
     """For Google's SDKs."""
     EVENT = Ping.event()
-    """For `EventSource`, and whatever shows what it gets."""
+    """For `EventSource`, and clients that show what they receive."""
     COMMENT = Ping.comment()
     """For all others."""
 
@@ -68,8 +68,8 @@ def choose_ping(scope: Scope, response_headers: Iterable[tuple[bytes, bytes]]) -
     """Return the ping for a request.
 
     Args:
-        scope: The request's. If its headers are invalid, or can be read only once, and so are
-            the app's alone, the choice is `COMMENT`.
+        scope: The request's. If its headers are invalid, or can be read only once, and must
+            be left to the app, the choice is `COMMENT`.
         response_headers: Those of the response start; they can be read more than once.
     """
     headers: object = scope.get("headers", ())

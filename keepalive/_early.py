@@ -2,9 +2,10 @@
 
 An `EarlyStart` is between the app and its responder. If the app starts its response in time,
 it only passes messages on. Otherwise it starts the response itself, as an event stream or in
-another format, and the stream sends pings. What the app then sends as its own response can no
-longer be sent as such: if it is compatible with what was started, its body continues that;
-if not, the client is sent a summary of it (see `_late`), and the stream ends.
+another format, and the stream sends pings. The app's late response
+can then no longer be sent as such. If it is compatible with what was started, its body
+continues the response; otherwise the client is sent a summary of it (see `_late`), and the
+stream ends.
 
 The states (`EarlyState`)
     WAITING      Neither has started the response.
@@ -108,17 +109,17 @@ class EarlyStart:
     _body_received: bool = False
     """Whether the app has received a part of the request's body."""
     _app_sends: int = 0
-    """Sends of the app that are under way, of messages before its response start."""
+    """Sends in progress, of the app's messages before its response start."""
     _start_done: anyio.Event | None = None
     """Set when the middleware's start has been sent, or rejected; if anyone waits for that."""
     _extensions: object = None
-    """The scope's, before some of them were hidden."""
+    """The scope's extensions, before some of them were hidden."""
     _body: RequestBody = field(default_factory=RequestBody)
     """What the app has read of the request's body, as long as that may be examined."""
     _plan: Plan = field(init=False)
-    """That of the response, once the middleware starts it."""
+    """The plan of the response, once the middleware starts it."""
     _late: LateResponse = field(init=False)
-    """The app's response, after that."""
+    """The app's late response."""
     _late_start: Message = field(default_factory=dict[str, Any])
     """Its start."""
     _cancel_start: Cancel = field(init=False)
@@ -264,7 +265,7 @@ class EarlyStart:
         self._body_received = True
         if self._body.state is COLLECTING:
             self._body.feed(message)
-        self._try_start()  # an upload may have been all that it waited for
+        self._try_start()  # it may have waited for the end of an upload only
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -281,7 +282,7 @@ class EarlyStart:
         return self._send_late(message)
 
     async def _send_before_start(self, message: Message) -> None:
-        """Send what may precede a start; the middleware's is never sent at the same time."""
+        """Send what may precede a start, never at the same time as the middleware's start."""
         self._app_sends += 1
         try:
             await self._responder.send(message)
@@ -372,7 +373,7 @@ class EarlyStart:
         finally:
             if last:
                 self._terminator.revoke_after_last_body()
-            else:  # the app goes on sending, to nobody
+            else:  # whatever the app still sends is discarded
                 self._terminator.revoke()
 
     async def _send_summary(self, summary: bytes) -> None:
@@ -385,7 +386,7 @@ class EarlyStart:
     def _farewell(self) -> Ping:
         """Return what is sent if a limit ends the stream, and record that it is reported.
 
-        A part of what the app has sent is better than nothing.
+        A partial body is better than none.
         """
         has_answered = self._state is BUFFERING
         self._state = REPORTED

@@ -1,13 +1,13 @@
-"""How the middleware ends a stream: after `drain`, a limit of time or of silence.
+"""How the middleware ends a stream: after `drain`, or when it reaches a limit.
 
 A `Terminator` is created for requests on routes with such a limit, and only for those. It owns
 the request's deadline, the steps of the end, and what the app sees of it.
 
 The steps
-    1. The deadline passes (`_on_deadline`), or the app has been silent for too long
+    1. The deadline passes (`_on_deadline`), or the app has sent nothing for too long
        (`_check_silence`), or a send takes too long (`_on_send_timeout`).
     2. The farewell and an empty last body are sent at the next event boundary.
-    3. The connection is revoked: the app sees a client that has disconnected.
+    3. The connection is revoked: the app sees a disconnect.
     4. One second after the deadline, the app is cancelled if it has not reacted.
 
 The states of the end (`EndState`)
@@ -17,7 +17,7 @@ The states of the end (`EndState`)
     ENDING    The deadline has passed. A task (`_end`) waits for the boundary and for the
               middleware's turn to send, for at most BOUNDARY_TIMEOUT. If the boundary does not
               come, the last body is sent where the stream is, without a farewell.
-    REVOKED   For the client the stream has ended. The app has until `_exit_at`.
+    REVOKED   For the client the stream has ended. The app has time to return until `_exit_at`.
 
 What moves them
     `_opened` leads from IDLE to OPEN, and `_rejected` back. `_on_deadline` leads to ENDING. If
@@ -27,19 +27,20 @@ What moves them
     `closed` leads to IDLE, unless the state is REVOKED, and cancels the timers.
 
 What the app sees (`_activity.AppState`)
-    The same as on a real server when the client disconnects (facts measured on uvicorn,
+    The same as on a real server when the client disconnects (as measured on uvicorn,
     hypercorn, granian and daphne): `receive` returns `http.disconnect`, and what is sent after
-    that is silently discarded. So it is for an app that listens. It must not get an error from
-    a send instead, as that would reach it before the disconnect does if it sends all the time:
-    frameworks would then skip background tasks, and close generators in other tasks. An app
-    that does not listen would never notice, so it gets an `OSError`, as ASGI 2.4 specifies.
+    that is silently discarded. This applies to an app that listens. It must not get an error
+    from a send instead: if it sends all the time, the error would reach it before the
+    disconnect does, and frameworks would skip background tasks and close generators in other
+    tasks. An app that does not listen would never notice, so it gets an `OSError`, as ASGI 2.4
+    specifies.
 
 After a disconnect
-    After a disconnect nothing more may be sent (a send to an HTTP/2 client that is gone blocks
-    forever on hypercorn), and what the app still does is its own affair: the middleware never
-    cancels an app because its client disconnected. It does so only after a shutdown or an
-    abort with `drain`, since somebody waits for the app then, or if the client disconnects
-    while the stream is being ended anyway.
+    Nothing more may be sent after a disconnect (on hypercorn, a send to a disconnected HTTP/2
+    client blocks forever). The app may continue: the middleware never cancels an app because
+    its client disconnected. It does so only after a shutdown or an abort with `drain`, since
+    the server or a user then waits for the app, or if the client disconnects while the stream
+    is being ended anyway.
 """
 
 from collections.abc import Awaitable, Callable
@@ -69,7 +70,7 @@ from ._timing import drain_deadline, lifetime_deadline
 from ._types import LOGGER, ASGIApp, Receive, Scope, Send, do_nothing
 
 BOUNDARY_TIMEOUT: Final = APP_EXIT_TIMEOUT / 2
-"""Seconds that an end waits for the app to finish its event or its send."""
+"""Seconds to wait for the app to finish its event or its send."""
 
 LAST_SEND_TIMEOUT: Final = APP_EXIT_TIMEOUT / 4
 """Seconds that the last body may take if the boundary has not come.
@@ -78,16 +79,17 @@ Together with BOUNDARY_TIMEOUT, three quarters of the time after which the app i
 """
 
 LOOP_TURNS_FOR_DATA: Final = 2
-"""Turns of the event loop in which what the app sends at this very time goes first.
+"""Turns of the event loop to wait, so that what the app sends at this very time goes first.
 
-One wakes the app's task, in the next it sends; the scheduler waits for as many before a ping.
+The first one wakes the app's task, which sends in the second; the scheduler waits for the same
+number before a ping.
 """
 
 APP_REACTION_TIME: Final = APP_EXIT_TIMEOUT / 2
-"""Seconds after the end in which an app that knows of the disconnect may still send.
+"""Seconds after the end in which an app that was notified of the disconnect may still send.
 
-Frameworks take some turns of the event loop to stop whatever sends (BaseHTTPMiddleware needs
-several), and those may take long while many streams end at once.
+Frameworks need some turns of the event loop to stop whatever sends (BaseHTTPMiddleware needs
+several), and those may take long while many streams are being ended.
 """
 
 EndState: TypeAlias = Literal["idle", "open", "ending", "revoked"]
@@ -99,7 +101,7 @@ OPEN: Final = "open"
 ENDING: Final = "ending"
 """The deadline has passed, and the last body waits for a boundary or is being sent."""
 REVOKED: Final = "revoked"
-"""The app sees a client that has disconnected."""
+"""The app sees a disconnect."""
 
 _DRAINED: Final = (StopReason.ABORTED, StopReason.SHUTDOWN)
 """The reasons after which `drain` applies."""
@@ -125,7 +127,7 @@ class Terminator:
     _exit_at: float = inf
     """When the app is cancelled if it has not reacted."""
     _reacts_until: float = inf
-    """Until when an app that knows of the disconnect may still send."""
+    """Until when an app that was notified of the disconnect may still send."""
     _late_send_at: float = -inf
     """When the app last called `send` after the end."""
     _is_draining: bool = False
@@ -135,7 +137,7 @@ class Terminator:
     _cancel_timer: Cancel = do_nothing
     _cancel_silence: Cancel = do_nothing
     _watched: float = inf
-    """When the silence that is watched will be too long."""
+    """When `max_silence` will be reached, if nothing more is sent."""
     _cancel_end: Cancel = do_nothing
 
     def __post_init__(self) -> None:
@@ -208,8 +210,8 @@ class Terminator:
         """A function that does not refer to this object, for sends that outlive the call."""
         if self._observed.is_listening:
             # One turn of the event loop, so that a busy app does not block it. Shielded from
-            # the app's cancel scopes, so that their cancellation does not strike in a send,
-            # where it never does on a server that discards.
+            # the app's cancel scopes, so that their cancellation is not delivered in a send,
+            # where it never is on a server that discards.
             return cancel_shielded_checkpoint
         return partial(_raise_disconnected, self._responder.reason)
 
@@ -251,16 +253,16 @@ class Terminator:
     def _ended(self) -> None:
         if self.state not in (OPEN, ENDING):
             return
-        self._unwatch_silence()  # after a disconnect it is the app's own affair
+        self._unwatch_silence()  # after a disconnect the app may continue
         is_complete = self._live.is_complete
         if self.state is ENDING and not is_complete:
             self.revoke()  # the client has disconnected while the stream was being ended
         elif is_complete or not self._must_exit:
-            self._cancel_timers()  # what the app still does is its own affair
+            self._cancel_timers()  # the app may continue
 
     @property
     def _must_exit(self) -> bool:
-        """Whether somebody waits for the app, though its client has disconnected."""
+        """Whether a shutdown or an abort still waits for an app whose client is gone."""
         reason, stop_signal = self._responder.reason, self._responder.config.stop_signal
         stopping = self._is_draining or reason in _DRAINED or stop_signal.aborted
         return stopping and self._policy.drain is not None
@@ -308,8 +310,8 @@ class Terminator:
         if drain is None or live is None or live.is_complete or self._is_draining:
             return
         self._is_draining = True
-        # A stream that stops alone is not spread; nor is one whose app has asked for its
-        # signal, since it may be about to end by itself: it gets all of the time.
+        # A stream that stops alone gets the full time; so does one whose app has used its
+        # signal, since it may be about to end by itself.
         streams = len(live.scheduler) - self._responder.scheduled_outers
         alone = streams == 0 or self._responder.is_app_watching
         stop_signal = self._responder.config.stop_signal
@@ -345,7 +347,7 @@ class Terminator:
         return self.hooks.silence
 
     def _watch_silence(self, silence: Silence) -> None:
-        """Set the timer to when the silence will be too long, if nothing more is sent."""
+        """Set the timer to when `max_silence` will be reached, if nothing more is sent."""
         silence.on_resumed = do_nothing
         self._watched = when = self._silence_ends_at(silence)
         loop = self._live.scheduler.loop
@@ -362,7 +364,7 @@ class Terminator:
     def _check_silence(self, silence: Silence, watched: float) -> None:
         if self.state is not OPEN or self._watched != watched:
             return
-        self._live.leave_quick_mode()  # so that a send under way is a pause
+        self._live.leave_quick_mode()  # so that a send in progress pauses it
         if silence.is_paused:
             silence.on_resumed = partial(self._watch_silence, silence)
         elif self._silence_ends_at(silence) > watched:
@@ -372,7 +374,7 @@ class Terminator:
             self._on_deadline(StopReason.SILENT)
 
     def _unwatch_silence(self) -> None:
-        """Leave the silence alone from now on, and the sends that are under way."""
+        """Stop observing the silence and the sends in progress."""
         self._watched = inf
         with suppress(RuntimeError):  # the event loop may have been closed
             self._cancel_silence()
@@ -444,7 +446,7 @@ class Terminator:
         """Send the last body. If that fails, it is not tried again."""
         try:
             await self._live.send_last(farewell)
-        except Exception as error:  # the app sees the disconnect all the same
+        except Exception as error:  # the app sees the disconnect nevertheless
             LOGGER.debug("a stream could not be ended cleanly", exc_info=error)
         finally:
             self.revoke()
@@ -462,7 +464,7 @@ class Terminator:
             self._limit_app()
 
     def revoke_after_last_body(self) -> None:
-        """Make the app see a disconnect from its next call on, and do no more."""
+        """Make the app see a disconnect from its next call on, without cancelling it later."""
         self.state = REVOKED
         self.connection.state = connections.REVOKED
         live = self._responder.live
@@ -473,7 +475,7 @@ class Terminator:
         live.leave_quick_mode()
         if self._responder.nesting is not None:
             # Not now: this may be within a send of the app that an inner middleware waits for,
-            # whose cancellation would strike after it has returned.
+            # whose cancellation would be delivered after it has returned.
             live.scheduler.loop.call_soon(self._responder.disconnect_inners)
 
     def _limit_app(self) -> None:

@@ -108,22 +108,22 @@ class AsyncioLoop:
     def time(self) -> float:
         """Return the time of the loop's clock.
 
-        Not `time.monotonic`, which is what it calls: a test may have replaced that for a
-        while (freezegun). A timer that is set by one clock and compared with another is a
-        busy loop.
+        Not `time.monotonic`, which is what it calls: a test may have replaced that temporarily
+        (freezegun). A timer that is set by one clock and compared with another would be a busy
+        loop.
         """
         return self._loop.time()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back in the next turn of the loop. To be called in the loop's thread."""
+        """Call a function in the next turn of the loop. To be called in the loop's thread."""
         self._loop.call_soon(callback, context=self._context)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Cancel:
-        """Call back at a time of the loop's clock; return a function that prevents it."""
+        """Call a function at a time of the loop's clock; return a function that cancels it."""
         return self._loop.call_at(when, callback, context=self._context).cancel
 
     def wake(self, callback: Callable[[], None]) -> None:
-        """Call back soon. Thread-safe and signal-safe. A closed loop does nothing."""
+        """Call a function soon. Thread-safe and signal-safe. On a closed loop, do nothing."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
@@ -148,11 +148,10 @@ class AsyncioLoop:
 
 
 class _Block:
-    """A block of code of one task. It is cancelled once, as by `asyncio.timeout`.
+    """A block of code within a task that is cancelled once, as by `asyncio.timeout`.
 
-    A cancel scope would cancel it again in each turn of the event loop: an app's clean-up
-    could not wait for anything, and a send that takes its time to be cancelled would be a busy
-    loop.
+    A cancel scope would cancel it again in each turn of the event loop: an app's cleanup
+    could not await anything, and a send that is slow to be cancelled would be a busy loop.
     """
 
     __slots__ = ("_before", "_task", "_timeout", "_timer", "cancel_called")

@@ -1,4 +1,4 @@
-"""What can be observed of a stream: its events, the reason of its end, and log records."""
+"""What can be observed about a stream: event objects, stop reasons and log records."""
 
 import logging
 from dataclasses import dataclass, fields
@@ -25,17 +25,17 @@ class StopReason(StrEnum):
     COMPLETED = "completed"
     """The app sent its last body message, or returned."""
     DISCONNECTED = "disconnected"
-    """`receive()` returned `http.disconnect`, to anyone; or a send raised `OSError`."""
+    """`receive()` returned `http.disconnect` to any caller, or a send raised `OSError`."""
     ABORTED = "aborted"
     """The abort signal was triggered, or `KeepaliveStream.abort` was called."""
     SHUTDOWN = "shutdown"
     """`KeepaliveMiddleware.shutdown` was called, or the server's lifespan has ended."""
     MAX_LIFETIME = "max_lifetime"
-    """The stream had been open for its share, 80 to 100 %, of `max_lifetime`."""
+    """The stream reached its `max_lifetime` (a random 80 to 100 % of it)."""
     SILENT = "silent"
-    """The app had not sent a byte for `max_silence`."""
+    """The app sent no bytes for `max_silence` seconds."""
     SEND_TIMEOUT = "send_timeout"
-    """A write, the app's or a ping's, blocked for the policy's `send_timeout`."""
+    """A write, by the app or of a ping, blocked for `send_timeout` seconds."""
     WRITE_FAILED = "write_failed"
     """Sending a ping raised something other than `OSError`."""
     APP_FAILED = "app_failed"
@@ -49,11 +49,11 @@ class StreamStarted:
 
     Attributes:
         path: The request's path, as in the ASGI scope.
-        route: The pattern in `routes` that matched, or `"*"`. Unlike the path, it is fit for
-            the label of a metric.
+        route: The pattern in `routes` that matched, or `"*"`. Unlike the path, it can be
+            used as a metric label.
         media_type: The response's, in lower case and without parameters.
         policy: The policy of its route, as configured.
-        ping: What is inserted. With `Policy.ping=None` it was chosen by the request.
+        ping: The ping in use. With `Policy.ping=None` it was chosen by looking at the request.
 
     Example:
         >>> start = {"media_type": "text/event-stream", "policy": Policy()}
@@ -101,16 +101,16 @@ class StreamEnded:
     Attributes:
         path: The request's path, as in the ASGI scope.
         route: The pattern in `routes` that matched, or `"*"`.
-        reason: Why its pings stopped. After an abort, for example, the app may have continued.
+        reason: Why its pings stopped. After an abort, for example, the response may have
+            continued.
         pings: How many pings were sent.
         duration: Seconds since the response started.
         bytes_sent: Body bytes passed to the server, including pings.
         error: The exception, with `APP_FAILED`, `WRITE_FAILED` and, if a send raised it,
             `DISCONNECTED`. With `APP_FAILED` it may be a cancellation of the app's call.
-        started_by: Who started the response: `"app"`, or `"middleware"`, see
-            `Policy.start_after`.
-        late_status: The status of the app's own response, if the middleware had started the
-            response; otherwise, or if the app sent none, `None`.
+        started_by: `"app"`, or `"middleware"` if `start_after` was over.
+        late_status: The status of the app's late response, if the middleware had started the
+            response. `None` otherwise, or if the app sent no response.
 
     Example:
         >>> end = {"pings": 2, "duration": 31.5, "bytes_sent": 80}
@@ -131,14 +131,14 @@ class StreamEnded:
 
 
 StreamEvent: TypeAlias = StreamStarted | PingSent | StreamEnded
-"""What an observer is called with."""
+"""The argument of an observer."""
 
 
 class Observer(Protocol):
-    """Any callable that takes one event. It is called in the request's own context.
+    """Any callable that takes one event object. It is called in the context of the request.
 
-    It must be quick and must not block: it runs in the event loop. Whatever it raises is
-    logged and has no other effect.
+    It must be quick and must not block, because it runs in the event loop. Exceptions are
+    logged and have no other effect.
 
     Example:
         >>> def observer(event):
@@ -159,7 +159,7 @@ def is_observed(observer: Observer | None) -> bool:
 
 
 def emit(observer: Observer | None, event: StreamEvent) -> None:
-    """Log an event and pass it to the observer. What that raises is logged."""
+    """Log an event and pass it to the observer, whose exceptions are logged."""
     if type(event) is not PingSent and LOGGER.isEnabledFor(logging.DEBUG):
         message = "stream started" if type(event) is StreamStarted else "stream ended"
         extra = {item.name: getattr(event, item.name) for item in fields(event)}

@@ -1,4 +1,4 @@
-"""What the headers of a request or a response say about keeping the response alive.
+"""Determines from headers whether a response can be kept alive, or started early.
 
 Sources: ASGI, "Response Start"; RFC 9110, sections 6.4.1, 8.3, 8.4 and 8.6 (responses), 9.3,
 10.1.1 (Expect), 12.5.1 (Accept), 13.1 (conditional requests) and 14.2 (Range).
@@ -35,7 +35,7 @@ EarlyBasis: TypeAlias = Literal["nothing", "accept", "body", "start_as"]
 NOTHING: Final = "nothing"
 """The request's response is never started early."""
 BY_ACCEPT: Final = "accept"
-"""Its `Accept` header asks for an event stream, and does not accept JSON as well."""
+"""Its `Accept` header names an event stream and not JSON."""
 BY_BODY: Final = "body"
 """Its body may ask for an event stream; otherwise `start_as` decides."""
 BY_START_AS: Final = "start_as"
@@ -87,7 +87,7 @@ def with_reusable_headers(message: Message) -> Message:
 def may_be_stream(message: Message, other_types: bool) -> bool:
     """Whether a response start is worth `classify`.
 
-    It is called for every response, so it is quick, and errs on the side of yes.
+    It is called for every response, so it is fast, and errs on the side of `True`.
 
     Args:
         message: The response start.
@@ -215,7 +215,7 @@ def request_body_size(scope: Scope) -> int | None:
 def hide_sendfile_extensions(scope: Scope) -> None:
     """Hide from an app the extensions by which the server sends a file as the body.
 
-    Such a body is a whole one, and can't follow a ping.
+    Such a body is complete, and can't follow a ping.
     """
     extensions: object = scope.get("extensions")
     if isinstance(extensions, Mapping):

@@ -1,7 +1,7 @@
 """The requests in flight that the server's shutdown waits for.
 
 Some servers exit as soon as all responses are complete, without waiting for the apps
-(docs/servers.md: hypercorn and daphne); whatever an app still has to clean up would be lost.
+(docs/servers.md: hypercorn and daphne), so cleanup that is still to be done would be lost.
 `lifespan.shutdown` is therefore forwarded to the app only when the calls whose streams are
 being drained are over.
 """
@@ -16,16 +16,16 @@ from ._scheduler import PingScheduler
 from ._types import LIFESPAN_SHUTDOWN, Message, Receive
 
 APP_EXIT_TIMEOUT: Final = 1.0
-"""Seconds that a stream's end may take; after them, the app is cancelled."""
+"""Seconds that ending a stream may take; after that, the app is cancelled."""
 
 
 class InFlight:
     """The requests in flight of one middleware, by event loop.
 
-    A server's lifespan is that of one event loop, and so is the shutdown that it announces:
-    another server may go on serving the same middleware on another loop, or on the same one
-    later. Requests and loops are referred to weakly, so that a loop which is closed while
-    streams are open is forgotten with them.
+    A server's lifespan, and the shutdown that it announces, apply to one event loop: another
+    server may continue to serve the same middleware on another loop, or on the same one later.
+    Requests and loops are referred to weakly, so that a loop which is closed while streams are
+    open is forgotten with them.
     """
 
     __slots__ = ("_loops",)
@@ -41,7 +41,7 @@ class InFlight:
 
         Args:
             scheduler: That of the request's event loop.
-            request: Its `shut_down()` is called at a shutdown; at once, if one is under way.
+            request: `shut_down()` is called on shutdown; if one is in progress, immediately.
             drain: Seconds that its drain may take.
         """
         requests = self._loops.get(scheduler)

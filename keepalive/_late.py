@@ -19,7 +19,7 @@ from ._ping import Ping
 from ._types import EVENT_STREAM, JSON, Message
 
 MAX_SUMMARY_BODY: Final = 16 * 1024
-"""Bytes of the app's body in a summary. Error pages are shorter; more would be buffered."""
+"""The maximum size of the app's body in a summary. Error pages are shorter."""
 
 TIMED_OUT: Final = 504
 """The status in the summary if a limit has ended the stream before the app has answered."""
@@ -33,10 +33,10 @@ _ERROR_TYPES: Final = (
     (TIMED_OUT, "timeout_error"),
     (529, "overloaded_error"),
 )
-"""Anthropic's, by status. OpenAI's depend on more than the status."""
+"""Anthropic's error types, by status. OpenAI's depend on more than the status."""
 
 _MESSAGE_KEYS: Final = ("detail", "message", "error")
-"""Where error bodies have a text: FastAPI and RFC 9457, many frameworks, many others."""
+"""Keys of the message in error bodies: FastAPI and RFC 9457, many frameworks, others."""
 
 _CONNECTION_HEADERS: Final = frozenset(
     (
@@ -49,7 +49,7 @@ _CONNECTION_HEADERS: Final = frozenset(
         b"transfer-encoding",
     )
 )
-"""Headers of the connection, or that servers set themselves: they are not missed."""
+"""Headers of the connection, or that servers set themselves: dropping them is harmless."""
 
 
 class LateResponse:
@@ -101,7 +101,7 @@ class LateResponse:
             dropped = {name for name, _ in fields} - self._sent - _CONNECTION_HEADERS
             self.dropped_headers = tuple(sorted(name.decode("latin-1") for name in dropped))
             same = 200 <= status < 300 and self.media_type == self._started_as
-            # A client that reads JSON finds in it what went wrong, as it always would.
+            # A client that reads JSON finds the error in it, as usual.
             self.compatible = not self.encoded and (same or self._started_as == JSON)
             self.status = status
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -127,7 +127,7 @@ class LateResponse:
 
     @property
     def summary(self) -> bytes:
-        """What the client is sent in its place: an event, or one line of JSON."""
+        """What is sent to the client instead: an event, or one line of JSON."""
         return self._summary(self.status or 500)
 
     @property
@@ -143,7 +143,7 @@ class LateResponse:
 
     @property
     def timeout_farewell(self) -> Ping:
-        """What the client is sent if a stream is ended before the app has answered."""
+        """What is sent to the client if a stream is ended before the app has responded."""
         return self._farewell(self._summary(TIMED_OUT))
 
     def _farewell(self, summary: bytes) -> Ping:
@@ -151,7 +151,7 @@ class LateResponse:
 
     def _summary(self, status: int) -> bytes:
         text, media_type = self._text, self.media_type or None
-        # An empty error object is none for OpenAI's SDKs.
+        # OpenAI's SDKs ignore an empty error object.
         error = _own_error(text) or _described(status, media_type, text)
         details = {"status": status, "media_type": media_type, "body": text}
         data = json.dumps({"type": "error", "error": error, **details})

@@ -1,14 +1,14 @@
-"""A live stream: sends the app's messages, and pings while the app is silent.
+"""A live stream: sends the app's messages, and pings while it is idle.
 
 The rules
     1. Data takes precedence. A message of the app is sent as soon as it comes. A ping is sent
        only when nothing else is being sent, and when nothing was sent for an interval.
     2. A ping is inserted only at the boundary that it needs; see `_boundary`. If it becomes
        due in between, it is sent right after the app's message that reaches the boundary.
-    3. There is never more than one send of the middleware's own, and never one beside a send
-       of the app. Sends of the app that come during a ping wait for it, first come, first
-       served. Without a ping in between, the app's sends are passed on as they come, several
-       at once if the app does that; whether that is permitted is for the server to say.
+    3. There is never more than one send of the middleware's own, and never at the same time as
+       a send of the app. Sends of the app that come during a ping wait for it, first come,
+       first served. Without a ping in between, the app's sends are passed on as they come,
+       several at once if the app does that; whether that is permitted is up to the server.
     4. Data and pings both reset the timer (with steady pacing, only pings do).
 
 The states of sending (`SendState`)
@@ -27,7 +27,7 @@ What moves them
     The scheduler calls `poll` when a ping may be due: IDLE becomes SENDING where that is
     possible, otherwise OVERTAKEN or DUE. The end of a send of the app resolves OVERTAKEN, and
     sends a ping that is DUE if the stream is now at the boundary. The end of a ping's send
-    leads back to IDLE. A stop leads to IDLE, except from SENDING: that send goes on.
+    leads back to IDLE. A stop leads to IDLE, except from SENDING: that send continues.
 
     IDLE becomes QUICK when two bodies have followed each other within CLOCK_RESOLUTION.
     Whatever concerns a send of the app from outside (a ping that is due, a stop, an end, a
@@ -76,18 +76,18 @@ from ._timing import first_ping_at, next_due, next_poll
 from ._types import BODY, TRAILERS, Message
 
 LOOP_TURNS_BEFORE_FIRST_PING: Final = 3
-"""Turns of the event loop that a server needs to report a disconnect that lies in the past.
+"""Turns of the event loop that a server needs to report an earlier disconnect.
 
 Counted from the start of a task that calls `receive`: one until that task runs, one until the
-server's queue has woken it, one until its callback has run. A ping to a client that is gone
-would be counted, though nobody gets it.
+server's queue has woken it, one until its callback has run. Otherwise
+a ping to a disconnected client would be counted.
 """
 
 LOOP_TURNS_OF_LAST_BODY: Final = 10
-"""Turns of the event loop in which a send of the last body returns that does not block.
+"""Turns of the event loop within which a send of the last body that does not block returns.
 
 Servers report a disconnect after each complete response, and hypercorn does so before the send
-returns. So a disconnect during that send means something only if the send goes on.
+returns. So a disconnect during that send is significant only if the send continues.
 """
 
 MAX_QUICK_BODY: Final = 65536
@@ -156,7 +156,7 @@ class LiveStream(BoundaryTracker):
         self.plan = plan
         self._rare: _Rare | None = None
         self._state: SendState = IDLE
-        self._sends = 0  # of the app, under way; without one in quick mode
+        self._sends = 0  # of the app, in progress; without one in quick mode
         self.bytes_sent = 0
         self.report = NOTHING
         self.path = str(request.scope.get("path", ""))  # an app may delete it
@@ -393,7 +393,7 @@ class LiveStream(BoundaryTracker):
         )
 
     def leave_quick_mode(self) -> None:
-        """Look at the app's messages in full again, and at the end of one under way."""
+        """Examine the app's messages fully again, and the end of one in progress."""
         if self._state is not QUICK and self._state is not QUICK_SENDING:
             return
         if self._state is QUICK_SENDING:
@@ -415,7 +415,7 @@ class LiveStream(BoundaryTracker):
             hooks.silence.resume(is_data=is_data)
 
     async def _after_send(self, message: Message, size: int) -> None:
-        """Do what has been waiting for a send of the app."""
+        """Do what was postponed until a send of the app has ended."""
         if self.saw_last_body:
             if is_last_body(message):  # not a send of another task meanwhile
                 self.end(StopReason.COMPLETED)
@@ -540,7 +540,7 @@ class LiveStream(BoundaryTracker):
         return SENT if ping is None else (context, ping), now + interval
 
     def _poll_unusual(self, now: float, latest: float) -> tuple[PollResult, float]:
-        """Do the same if nobody waits for the disconnect, or with other pacing, or nested."""
+        """Do the same in less usual cases: no listener, steady pacing, or nested."""
         policy = self.plan.policy
         request = self._request
         self._leave_idle_quick_mode(now)
@@ -580,7 +580,7 @@ class LiveStream(BoundaryTracker):
         return NOT_DUE
 
     async def _ping_unless_disconnected(self, now: float) -> None:
-        """Send the ping that is due, unless the client turns out to be gone already."""
+        """Send the ping that is due, unless the client has already disconnected."""
         for _ in range(LOOP_TURNS_BEFORE_FIRST_PING):
             await checkpoint()
         due = next_due(self.plan.policy, self.started, self._last_sent, now)
@@ -805,14 +805,14 @@ class LiveStream(BoundaryTracker):
         """Called when the client has disconnected."""
         if not self.saw_last_body:
             self.end(StopReason.DISCONNECTED)
-            self.cancel_ping()  # hypercorn blocks a send to an HTTP/2 client that is gone
+            self.cancel_ping()  # on hypercorn, a send to a disconnected HTTP/2 client blocks
         elif not (self.is_complete or self.report is ENDED):
             # A copy, since this is called in that context, which trio can't enter twice.
             context = self.context.copy()
             try_spawn(self.scheduler.loop, self._end_unless_complete, context)
 
     async def _end_unless_complete(self) -> None:
-        """End the stream if the send of its last body blocks, though the client is gone."""
+        """End the stream if the send of its last body blocks after a disconnect."""
         for _ in range(LOOP_TURNS_OF_LAST_BODY):
             await checkpoint()
         if not self.is_complete:

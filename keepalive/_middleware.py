@@ -35,37 +35,39 @@ RegisterCallback: TypeAlias = Callable[[Callable[[], None]], object]
 
 @final
 class KeepaliveMiddleware:
-    """Keeps the streaming responses of an ASGI app alive while the app is silent.
+    """Keeps the streaming responses of an ASGI app alive while they are idle.
 
     Pure ASGI: the app runs in the caller's own task and context, and its bytes and exceptions
-    are passed on unchanged (but for a BOM after a ping, and errors that come of a stream that
-    the middleware has ended). So are responses that are not streams, websockets and lifespan.
-    Add it inside a compressing middleware, not around it.
+    are passed on unchanged (except for a BOM after a ping, and errors that are caused by the
+    middleware ending a stream). So are non-streaming responses, websockets and lifespan. Add
+    it inside any compression middleware, not around it.
 
     Args:
         app: Any ASGI 3 app.
-        interval: Seconds that a stream may be idle before a ping is sent; default 15.
-        routes: Other options for some paths. A mapping from path patterns (`/events`,
-            `/chat/{thread}`, `/files/{path:path}`; the first match wins), or a callable that
-            is passed the scope; to a mapping of options, which are merged over those of the
-            middleware (`None` switches one off); to a number of seconds, which is short for
-            `{"interval": number}`; to `None`, which excludes the path; or to a `Policy`, which
-            inherits nothing. Other paths have the middleware's own options. Patterns are
-            matched against `scope["path"]` without `root_path`. If a callable fails, that is
-            logged and the middleware's own options are used.
-        abort: A signal that stops the pings of all streams; or a callable that is passed the
-            scope of each stream when it starts, and returns that stream's signal or `None`.
-        on_shutdown: A function that registers a callback. It is called once, before the first
-            stream opens; the callback takes no arguments and may be called from any thread or
-            signal handler, any number of times. It is `shutdown`. `on_signals(...)` needs a
-            `drain`.
-        observer: Called with an event when a stream starts, for each ping, and when it ends.
+        interval: Idle time in seconds before a ping is sent. Default 15.
+        routes: Different options for some paths. Either a mapping whose keys are path patterns
+            (`/events`, `/chat/{thread}`, `/files/{path:path}`; the first match wins), or a
+            callable that is passed the scope. Each value is a mapping of options, which are
+            merged over those of the middleware (`None` switches an inherited option off); a
+            number of seconds, which is short for `{"interval": number}`; `None`, which
+            excludes the path; or a `Policy`, which inherits nothing. All other paths use the
+            middleware's own options. Patterns are matched against `scope["path"]` without
+            `root_path`. If a callable fails, the error is logged and the middleware's own
+            options are used.
+        abort: A signal that stops the pings of all streams, or a callable that is called with
+            the scope when a stream starts, and returns that stream's own signal or `None`.
+        on_shutdown: A function that registers a shutdown callback, such as the result of
+            `on_signals(...)`, which requires `drain`. It is called once, before the first
+            stream opens, with the method `shutdown`. That takes no arguments and may be called
+            from any thread or signal handler, any number of times.
+        observer: Called with an event object when a stream starts, for each ping, and when the
+            stream ends.
         **policy: Every other field of `Policy`, by name.
 
     Raises:
-        ValueError: A value is out of range; the message names field, rule and value. Or
-            `on_shutdown` is `on_signals(...)`, and the middleware or a `Policy` in `routes`
-            has no `drain`.
+        ValueError: A value is out of range; the message contains the option, the rule and the
+            value. Or `on_shutdown` is `on_signals(...)`, and the middleware or a `Policy` in
+            `routes` has no `drain`.
         TypeError: A value is of the wrong type, an option is unknown, or `on_shutdown` is a
             coroutine function or does not accept one positional argument.
 
@@ -132,10 +134,11 @@ class KeepaliveMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection. What the app raises is passed through.
+        """Serve one ASGI connection. The app's exceptions propagate unchanged.
 
         Args:
-            scope: The connection's; while the app runs, it holds its stream, for `get_stream`.
+            scope: The connection's. While the app runs, it contains the stream that
+                `get_stream` returns.
             receive: The server's.
             send: The server's.
         """
@@ -184,7 +187,7 @@ class KeepaliveMiddleware:
     ) -> tuple[ASGIApp, Responder, Receive, Send]:
         """Return what to call for a request, the responder, and what to call it with.
 
-        For every request that is unusual: `__call__` serves the others itself.
+        For unusual requests only: `__call__` serves the others itself.
         """
         if route is None:
             responder = Responder(self._config, self._routes.default, scope, receive, send)
@@ -202,7 +205,7 @@ class KeepaliveMiddleware:
             if basis is not NOTHING or route.has_limits:
                 return self._limited_pipeline(route, basis, scope, receive, send)
         responder = Responder(self._config, route, scope, receive, send)
-        if responder.nesting is not None:  # those around it may need to know
+        if responder.nesting is not None:  # the middlewares around it may need to know
             activity = AppActivity()
             responder.nesting.observe(activity)
             observed = partial(activity.receive, responder.receive)
@@ -245,7 +248,7 @@ class KeepaliveMiddleware:
     def _resolve_abort(self, abort: object) -> AbortFunction:
         """Return a function from a scope to the signal of that stream alone.
 
-        A signal that all streams share is connected to the middleware's own instead.
+        A signal that is shared by all streams is connected to the middleware's own instead.
         """
         if abort is None:
             return _no_signal
@@ -253,7 +256,7 @@ class KeepaliveMiddleware:
             abort.add_callback(WeakCallback(abort, self._on_abort))
             return _no_signal
         if not callable(abort):
-            hint = "; give its .signal" if isinstance(abort, AbortController) else ""
+            hint = "; pass its .signal" if isinstance(abort, AbortController) else ""
             raise TypeError(
                 f"abort must be an AbortSignal, a callable or None, got {abort!r}{hint}"
             )
@@ -262,8 +265,8 @@ class KeepaliveMiddleware:
     def _warn_compressed(self, route: str) -> None:
         if self._first_time(route):
             LOGGER.warning(
-                "a compressed stream can't be kept alive: put KeepaliveMiddleware inside "
-                "the compressing middleware",
+                "a compressed stream can't be kept alive: add KeepaliveMiddleware inside "
+                "the compression middleware",
                 extra={"route": route},
             )
 
@@ -271,7 +274,7 @@ class KeepaliveMiddleware:
         new = [name for name in names if self._first_time((route, name))]
         if new:
             LOGGER.warning(
-                "headers that the app set after start_after were dropped: %s",
+                "response headers set after start_after were dropped: %s",
                 ", ".join(new),
                 extra={"route": route, "headers": new},
             )
@@ -299,7 +302,7 @@ def _checked(abort: Callable[[Scope], object]) -> AbortFunction:
 
 
 def _check_on_shutdown(on_shutdown: RegisterCallback) -> None:
-    """Reject a function that is meant to be called at a shutdown, rather than to register."""
+    """Reject a shutdown function that was passed instead of one that registers a callback."""
     rule = (
         "on_shutdown must be a function that registers a callback, and accept that callback "
         "as its only argument; to stop the streams yourself, call the middleware's "
@@ -310,7 +313,7 @@ def _check_on_shutdown(on_shutdown: RegisterCallback) -> None:
         raise TypeError(f"{rule} a coroutine function, {on_shutdown!r}")
     try:
         signature = inspect.signature(on_shutdown, follow_wrapped=False)
-    except (TypeError, ValueError):  # a callable of C without a signature
+    except (TypeError, ValueError):  # a C function without a signature
         return
     try:
         signature.bind(do_nothing)

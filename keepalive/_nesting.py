@@ -13,7 +13,7 @@ What travels inwards
 What travels outwards
     - Who sends the pings.
     - Which messages are pings: to an outer middleware they look like the app's.
-    - Whether an end is under way, so that there is only one farewell.
+    - Whether an end is in progress, so that there is only one farewell.
     - Whether the app listens: an outer middleware can't tell its calls from those by which an
       inner one reads ahead.
 """

@@ -27,11 +27,11 @@ class Ping:
     r"""What is inserted into an idle stream: some bytes, and the boundary that they need.
 
     Create one with `event`, `comment`, `blank_line`, `space` or `raw`. A ping is an
-    immutable value; any number of streams may share it.
+    immutable value that any number of streams can share.
 
     Attributes:
-        payload: The bytes that are sent. If the text is a callable, the bytes that are sent
-            when it fails.
+        payload: The bytes that are sent; if the text is a callable, the bytes that are sent if
+            it fails.
         at: Where the payload may be inserted: `"event"`, at the start of the stream or after
             a blank line; `"line"`, at the start of any line.
 
@@ -81,8 +81,8 @@ class Ping:
                 that ping is empty and the error is logged.
 
         Raises:
-            ValueError: The name is empty or contains CR or LF; or a text can't be encoded.
-            TypeError: The name is not a `str`, or the data neither `str` nor callable.
+            ValueError: `name` is empty or contains CR or LF; or a text can't be encoded.
+            TypeError: `name` is not a `str`, or `data` is neither a `str` nor callable.
         """
         name_line = f"event: {_single_line('name', name, least=1)}"
 
@@ -94,7 +94,7 @@ class Ping:
 
     @classmethod
     def comment(cls, text: Text = "ping") -> "Ping":
-        r"""Return a ping that is a comment: `: ping\n`, which may be inside an event.
+        r"""Return a ping that is a comment: `: ping\n`, which is valid even within an event.
 
         Parsers that follow the specification ignore it, and so does a browser's
         `EventSource`.
@@ -104,8 +104,8 @@ class Ping:
                 or does not return a single line, `ping` is sent and the error is logged.
 
         Raises:
-            ValueError: The text contains CR or LF, or can't be encoded.
-            TypeError: The text is neither `str` nor callable.
+            ValueError: `text` contains CR or LF, or can't be encoded.
+            TypeError: `text` is neither a `str` nor callable.
         """
 
         def frame(text: object) -> bytes:
@@ -117,8 +117,8 @@ class Ping:
     def blank_line(cls) -> "Ping":
         r"""Return a ping that is an empty line, for line-based formats such as NDJSON.
 
-        In `text/event-stream` a blank line ends an event, so there it waits for the end of
-        the app's own.
+        In `text/event-stream` a blank line would end an event, so there it is sent only
+        between events.
         """
         return cls(LF, "line", _verbatim=False)
 
@@ -126,7 +126,7 @@ class Ping:
     def space(cls) -> "Ping":
         """Return a ping that is one space, which JSON allows before a value (RFC 8259).
 
-        Every NDJSON reader that was tested accepts it if a record follows. Not for
+        Every NDJSON client that was tested accepts it if a record follows. Not valid for
         `text/event-stream`, where it would become part of the next field's name.
         """
         return cls(b" ", "line")
@@ -163,7 +163,7 @@ def static_payload(ping: Ping) -> bytes | None:
 
 
 def frame_or_fallback(ping: Ping, newline: bytes) -> bytes:
-    """Return the same; if the ping's callable fails, its `payload`. The error is logged."""
+    """Return the same, or the ping's `payload` if its callable fails; the error is logged."""
     with log_errors("a ping's callable failed"):
         return frame_of(ping, newline)
     return _with_newlines(ping, ping.payload, newline)
@@ -200,7 +200,7 @@ def boundary_in(media_type: str, ping: Ping) -> Boundary:
 def ends_at(boundary: Boundary, data: bytes) -> bool:
     """Whether a stream that ends with `data` is at a boundary.
 
-    A trailing CR does not count, since the LF of a CR LF may follow.
+    A trailing CR does not count, since an LF may follow.
     """
     if data.endswith(b"\r"):
         return False
@@ -224,7 +224,7 @@ def _text(field_name: str, value: object) -> str:
 def _single_line(field_name: str, value: object, *, least: int) -> str:
     line = _text(field_name, value)
     if _LINE_END.search(line):
-        raise ValueError(f"Ping {field_name} must not hold CR or LF, got {line!r}")
+        raise ValueError(f"Ping {field_name} must not contain CR or LF, got {line!r}")
     if len(line) < least:
         raise ValueError(f"Ping {field_name} must not be empty, got {line!r}")
     return line

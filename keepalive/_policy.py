@@ -1,4 +1,4 @@
-"""How one kind of stream is kept alive: options that are validated when they are created."""
+"""The options of a stream, validated on creation."""
 
 import difflib
 import math
@@ -13,22 +13,22 @@ from ._types import EVENT_STREAM, JSON
 Pacing: TypeAlias = Literal["idle", "steady"]
 
 MIN_INTERVAL: Final = 0.001
-"""Seconds. uvloop's timers have a resolution of 1 ms; less would be a busy loop."""
+"""In seconds. uvloop's timers have a resolution of 1 ms; less would be a busy loop."""
 
 LIMITS: Final = ("max_lifetime", "max_silence", "drain", "send_timeout")
 """The fields that make the middleware end a stream."""
 
 _ENDS: Final = ("max_lifetime", "max_silence", "drain")
-"""Those of them that end it with a farewell."""
+"""The fields that make the middleware end a stream with a farewell."""
 
 MIDDLEWARE_ONLY: Final = ("routes", "abort", "on_shutdown", "observer")
-"""The options of `KeepaliveMiddleware` that are not those of a policy."""
+"""The options of `KeepaliveMiddleware` that a policy does not have."""
 
 _ALWAYS_KNOWN: Final = (EVENT_STREAM, JSON)
 """The media types that `start_as` accepts whatever `media_types` contains."""
 
 _DURATIONS: Final = (
-    ("first_ping", "at once"),
+    ("first_ping", "immediately"),
     ("max_lifetime", None),
     ("max_silence", None),
     ("drain", "not at all"),
@@ -75,11 +75,11 @@ class PolicyOptions(MiddlewareOptions, total=False):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a stream is kept alive. An immutable value, validated when it is created.
+    """A complete set of options for a stream. An immutable value, validated on creation.
 
     Attributes:
-        interval: Seconds that a stream may be idle before a ping is sent. Default 15, which
-            is enough for every idle timeout of 20 s or more; at least 0.001 and finite.
+        interval: Idle time in seconds before a ping is sent. Default 15, which is safe for
+            every idle timeout of 20 s or more; at least 0.001 and finite.
         pacing: `"idle"` (default): ping after `interval` seconds without a byte; the app's own
             bytes reset the timer. `"steady"`: ping every `interval` seconds, on a fixed grid
             from the first ping, regardless of what the app sends; missed pings are skipped.
@@ -96,25 +96,25 @@ class Policy:
             no-transform` are added to a stream, each only if the app did not set it.
             Default `True`.
         max_lifetime: Seconds after which the stream is ended, so that its client reconnects.
-            Each stream is given a random 80 to 100 % of it, so that clients don't reconnect
-            all at once. Default `None`: never.
-        max_silence: Seconds without a byte from the app, after which the stream is ended, so
-            that pings don't hide an app that hangs. Pings don't count, nor do empty bodies;
-            the time that a send takes is left out. Counted from the response start, the
-            middleware's own included. Default `None`: no limit.
+            Each stream is given a random 80 to 100 % of it, so that clients don't all
+            reconnect at once. Default `None`: never.
+        max_silence: Seconds without a byte from the app after which the stream is ended, so
+            that pings don't hide a hung app. Neither pings nor empty bodies count,
+            and the time is not counted while a send is in progress. Counts from the response
+            start, including one by the middleware. Default `None`: no limit.
         drain: Seconds that the app may continue after an abort or a shutdown; 0: not at all.
             Then the stream is ended. Default `None`: only the pings stop. Streams that are
-            stopped together end at random times in the second half of these seconds; a stream
-            that is stopped alone, or whose app has asked for its `get_stream(scope).signal`,
-            has all of them.
-        farewell: What is sent just before the middleware ends a stream. Needs `drain`,
+            stopped together end at random times in the second half of this time, to avoid a
+            reconnect storm (thundering herd). A stream that is stopped alone, or whose app
+            has used `get_stream(scope).signal`, has the full time.
+        farewell: A ping that is sent just before the middleware ends a stream. Needs `drain`,
             `max_lifetime` or `max_silence`. In media types other than `text/event-stream` it
-            is sent only if it needs a line boundary, or the media type's own ping an event
-            boundary. If `ping` is `None`, a farewell that is an event is sent only to clients
-            whose ping is one, unless it is in a route's own mapping. Default none.
-        send_timeout: Seconds that one write may block; after that the client is treated as
-            disconnected. Default `None`: no limit. It has no effect on servers whose sends
-            never block.
+            is sent only if it needs a line boundary, or if the media type's own ping needs an
+            event boundary. If `ping` is `None`, a farewell that is an event is sent only to
+            clients whose ping is one, unless it is in a route's own mapping. Default none.
+        send_timeout: Seconds for which a single write may block; after that the client is
+            treated as disconnected. Default `None`: no limit. It has no effect on servers
+            without back-pressure.
         start_after: Seconds, from the request, that the app may take to start its response.
             Then the middleware starts it, with status 200 and a ping; the app's own status and
             headers can no longer be sent. It is started as `text/event-stream` if the request
@@ -128,8 +128,8 @@ class Policy:
             such a request is not started. Needs `start_after`.
 
     Raises:
-        ValueError: A value is out of range; the message names field, rule and value.
-        TypeError: A value has the wrong type; the message names field, rule and value.
+        ValueError: A value is out of range; the message names the field, rule and value.
+        TypeError: A value has the wrong type; the message names the same.
 
     Example:
         >>> chat = Policy(interval=5, ping=Ping.comment())
@@ -190,7 +190,7 @@ def check_option_names(owner: str, names: Iterable[object], known: Collection[st
     Args:
         owner: What has the options, for the message.
         names: The names to check.
-        known: The names that there are.
+        known: The valid names.
 
     Raises:
         TypeError: A name is unknown; the message names the nearest one.
@@ -209,7 +209,7 @@ def merged(inherited: Policy, options: Mapping[str, object]) -> Policy:
     would break the clients that the ping was chosen for.
 
     Raises:
-        ValueError: A value is out of range, or the options don't fit together.
+        ValueError: A value is out of range, or the options are inconsistent.
         TypeError: A value has the wrong type.
     """
     values = {each.name: getattr(inherited, each.name) for each in fields(inherited)}
@@ -239,7 +239,7 @@ def has_limits(policy: Policy) -> bool:
 
 
 def early_policy(policy: Policy, media_type: str) -> Policy:
-    """Return the policy of a stream that the middleware starts, with a ping at once."""
+    """Return the policy of a stream that the middleware starts, with an immediate ping."""
     media_types = policy.media_types
     if media_type == JSON:
         media_types = {JSON: Ping.space(), **media_types}
@@ -276,8 +276,8 @@ def _check_ping(name: str, ping: object) -> None:
         raise TypeError(f"{name} must be a Ping, got {ping!r}")
     if is_spaces(ping.payload):
         raise ValueError(
-            f"{name} must not be spaces: in {EVENT_STREAM} they would spoil the next field's "
-            f"name, got {ping!r}"
+            f"{name} must not be spaces: in {EVENT_STREAM} they would corrupt the name of the "
+            f"next field, got {ping!r}"
         )
 
 
@@ -287,7 +287,8 @@ def _start_as(policy: Policy) -> str | None:
         return None
     if policy.start_after is None:
         raise ValueError(
-            f"start_as needs start_after: without it every start is the app's, got {given!r}"
+            "start_as needs start_after: without it only the app starts responses, got "
+            f"{given!r}"
         )
     if not isinstance(given, str):
         raise TypeError(f"start_as must be a media type or None, got {given!r}")
@@ -309,12 +310,14 @@ def _media_types(media_types: object) -> dict[str, Ping]:
         media_type = name.strip().lower()
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise ValueError(
-                "media_types: a media type must be type/subtype with no parameters, "
+                "media_types: a media type must be type/subtype without parameters, "
                 f"got {name!r}"
             )
         if media_type == EVENT_STREAM:
-            raise ValueError(f"media_types: {name!r} has its own field, ping, got {ping!r}")
+            raise ValueError(
+                f"media_types: {name!r} is configured by ping instead, got {ping!r}"
+            )
         if not isinstance(ping, Ping):
-            raise TypeError(f"media_types: {name!r} must be given a Ping, got {ping!r}")
+            raise TypeError(f"media_types: the value of {name!r} must be a Ping, got {ping!r}")
         checked[media_type] = ping
     return checked

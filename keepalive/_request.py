@@ -28,9 +28,9 @@ from ._nesting import THIS, Nesting
 from ._types import DISCONNECT, REQUEST, Message, Receive, Scope, SendNow, do_nothing
 
 MAX_READ_AHEAD: Final = 3
-"""Messages that are buffered for an app that does not read.
+"""The maximum number of messages that are buffered for an app that does not read.
 
-A server, or a test's, that answers at once without end would otherwise be read without end.
+A server, or a test, that always returns another message would otherwise be read forever.
 Three: an empty GET has one message, a small POST on hypercorn and granian two.
 """
 
@@ -62,9 +62,9 @@ class Hooks:
     after_send: Callable[[], Awaitable[None]] | None = None
     """Called after each message of the app, while it is set."""
     discard: Callable[[], Awaitable[None]] | None = None
-    """Called in place of each send of the app, while it is set."""
+    """Called instead of each send of the app, while it is set."""
     silence: Silence | None = None
-    """How long the app has been silent, if that is limited."""
+    """How long the app has sent nothing, if that is limited."""
     ended: Callable[[], None] = do_nothing
     """Called when the stream has ended; again whenever that is reported again."""
     disconnected: Callable[[], None] = do_nothing
@@ -206,7 +206,7 @@ class Request:
         """Make sure that a task waits for the disconnect. Return whether one was started.
 
         It buffers other messages for the app. It does not read a body of which more is to
-        come: the app decides the pace of an upload.
+        come: the app controls back-pressure on uploads.
         """
         if self.is_reading or not self._can_read_ahead:
             return False

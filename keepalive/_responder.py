@@ -24,7 +24,7 @@ ResponseState: TypeAlias = Literal["undecided", "forwarding", "live", "closed"]
 UNDECIDED: Final = "undecided"
 """The response has not started, apart from 1xx responses."""
 FORWARDING: Final = "forwarding"
-"""The response is not kept alive: every message is passed on as it is."""
+"""The response is not kept alive: every message is passed through unchanged."""
 LIVE: Final = "live"
 """The response is kept alive, by `Responder.live`."""
 CLOSED: Final = "closed"
@@ -32,7 +32,7 @@ CLOSED: Final = "closed"
 
 
 _SEEN_BY_ALL: Final = (StopReason.COMPLETED, StopReason.APP_FAILED)
-"""What the app does itself. Each middleware of a nest sees it."""
+"""What the app does itself. Each nested middleware sees it."""
 
 
 class Responder(Request):
@@ -150,7 +150,7 @@ class Responder(Request):
             self.reason = around.responder.reason
 
     def _leave_scope(self, nesting: "Nesting[Responder]") -> None:
-        """Leave the scope to the responder around this one, unless its call is over, too."""
+        """Return the scope to the responder around this one, unless its call is over, too."""
         if nesting.outer is not None and nesting.outer.responder.state is not CLOSED:
             self.scope[SCOPE_KEY] = nesting.outer.responder
 
@@ -249,7 +249,7 @@ class Responder(Request):
             live.abort()
 
     def abort_stream(self) -> None:
-        """Request that the pings stop, wherever in the nest they are sent. Thread-safe."""
+        """Request that the pings stop, wherever they are sent. Thread-safe."""
         keeper = self.keeper
         if keeper.state is LIVE:
             keeper.abort()  # and with it those within

@@ -1,4 +1,4 @@
-"""Which policy applies to a path, and what follows from it for each media type.
+"""Finds the policy for a path, and prepares it for each media type.
 
 Source of the pattern syntax: Starlette, "Routing", path parameters.
 """
@@ -24,12 +24,12 @@ from ._timing import slack
 from ._types import EVENT_STREAM, LOGGER, Message, Scope, log_errors
 
 RouteValue: TypeAlias = float | PolicyOptions | Policy | None
-"""What a path may have in `routes`."""
+"""A value in `routes`."""
 RouteMap: TypeAlias = Mapping[str, RouteValue]
 RouteFunction: TypeAlias = Callable[[Scope], RouteValue]
 
 MAX_CACHED_ROUTES: Final = 64
-"""How many values of a `routes` callable are remembered; one returns few different ones."""
+"""How many values of a `routes` callable are cached; most return few different ones."""
 
 MAX_REPORTED_ERRORS: Final = 64
 """How many different errors in values of a `routes` callable are logged."""
@@ -47,7 +47,7 @@ _FOREIGN_SYNTAX: Final = (
     (re.compile(r"<(?:\w+:)?(\w+)>"), r"{\1}"),  # Flask, Django
     (re.compile(r"(?<=/):(\w+)"), r"{\1}"),  # Express, Rails
 )
-"""Parameters of other frameworks, and how they are written here. They would match as text."""
+"""Other frameworks' parameters, and ours; otherwise they would be matched as literal text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What was matched for a request: a policy and what follows from it.
+    """The result of matching a request: a policy, and values derived from it.
 
     Attributes:
         policy: Its policy.
-        pattern: The path pattern; `"*"` where none has matched.
-        plans: By media type: those that are kept alive.
-        early_plans: By media type: those as which a response may be started early.
+        pattern: The path pattern; `"*"` if none has matched.
+        plans: The plans of the media types that are kept alive.
+        early_plans: The plans of the media types with which a response may be started early.
         other_types: Whether there are plans for types other than `text/event-stream`.
         has_limits: Whether the middleware may end its streams.
         is_plain: Whether the middleware neither starts nor ends its streams.
@@ -143,7 +143,7 @@ class Route:
 
 
 class Routes:
-    """Finds the route of each request; immutable, but for what it remembers of a callable."""
+    """Finds the route of each request. Immutable, except for the cache for a callable."""
 
     __slots__ = (
         "_cached",
@@ -166,7 +166,7 @@ class Routes:
         if drain_required and default.drain is None:
             raise ValueError(f"{DRAIN_REQUIRED}; got None")
         self.default = Route.of(default, "*")
-        """Of the paths that no pattern matches."""
+        """The route of paths that no pattern matches."""
         self._function: RouteFunction | None = None
         self._routes: tuple[Route | None, ...] = ()
         self._cached: dict[object, _Cached] = {}
@@ -205,7 +205,7 @@ class Routes:
     def _lacks_drain(self, value: object) -> bool:
         """Whether a complete policy has no `drain`, though one is required.
 
-        An explicit `None` in a mapping is meant.
+        An explicit `None` in a mapping is intentional.
         """
         return self._drain_required and isinstance(value, Policy) and value.drain is None
 
@@ -213,7 +213,7 @@ class Routes:
         """Return the route of a request; `None` if it is excluded.
 
         If the callable fails, the error is logged and the middleware's own policy is used: a
-        mistake in the configuration of one request must not cost it its stream.
+        configuration mistake must not break the request.
         """
         if self._routes:
             match = self._pattern.fullmatch(_route_path(scope))
@@ -225,8 +225,8 @@ class Routes:
             try:
                 return self._remembered(value)
             except (TypeError, ValueError) as error:
-                # Logged once: a mistake in the configuration would fill the log. And not
-                # without end: a client may determine the value, and so the message.
+                # Logged once, since a configuration mistake would fill the log. The number
+                # is limited, since a client may determine the value, and so the message.
                 known = str(error) in self._reported
                 if known or len(self._reported) >= MAX_REPORTED_ERRORS:
                     return self.default
@@ -237,7 +237,7 @@ class Routes:
     def _remembered(self, value: RouteValue) -> Route | None:
         """Return the route for a callable's value.
 
-        Mappings are remembered by identity, with a copy, since they may be changed later.
+        Mappings are cached by identity, with a copy, since they may be changed later.
         """
         key: object = (type(value), value)  # True equals 1, but is not a number of seconds
         copy: dict[str, object] | None = None
@@ -259,7 +259,7 @@ class Routes:
 
 
 class _Cached(NamedTuple):
-    """A value that a callable has returned; kept, so that its identity is not used again."""
+    """A value that a callable has returned; kept so that its identity is not reused."""
 
     value: RouteValue
     copy: dict[str, object] | None
@@ -299,7 +299,7 @@ def _plan(
 def _farewell(policy: Policy, media_type: str, boundary: Boundary) -> Ping | None:
     farewell = policy.farewell
     if media_type != EVENT_STREAM and farewell is not None:
-        # In another media type a farewell that needs the end of an event has no place.
+        # Other media types have no event boundaries for a farewell that needs one.
         return None if (farewell.at, boundary) == ("event", "line") else farewell
     return farewell
 
@@ -307,7 +307,7 @@ def _farewell(policy: Policy, media_type: str, boundary: Boundary) -> Ping | Non
 def _with_ping(plan: Plan, ping: Ping, own_farewell: bool) -> Plan:
     """Return a plan with a ping that was chosen by the request.
 
-    A client that an event would break as a ping would break on an event as a farewell, too.
+    A client that breaks on an event as a ping would break on an event as a farewell, too.
     """
     farewell = plan.farewell
     if farewell is not None and is_event(farewell) and not (own_farewell or is_event(ping)):
@@ -324,7 +324,7 @@ def _with_ping(plan: Plan, ping: Ping, own_farewell: bool) -> Plan:
 def _check_use(default: Policy, routes: RouteMap) -> None:
     """Reject options of a middleware whose every path is excluded, since they have no effect.
 
-    A path that has an interval inherits them.
+    A path with an interval inherits them.
     """
     options = (*LIMITS, "start_after")
     unused = [name for name in options if getattr(default, name) is not None]
@@ -333,7 +333,7 @@ def _check_use(default: Policy, routes: RouteMap) -> None:
             return
         if unused and value is None and _regex(path) == _EVERYTHING:
             raise ValueError(
-                f"{' and '.join(unused)} must be on a route that is not None, got "
+                f"{' and '.join(unused)} must apply to a route that is not None, got "
                 f"routes[{path!r}] = None for every path"
             )
 
@@ -348,7 +348,7 @@ def _route(default: Policy, name: str, value: object, pattern: str) -> Route | N
         pattern: The path pattern.
 
     Raises:
-        ValueError: An option is out of range, or the options don't fit together.
+        ValueError: An option is out of range, or the options are inconsistent.
         TypeError: The value or an option has the wrong type, or an option is unknown.
     """
     if value is None:
@@ -409,7 +409,7 @@ def _regex(path: object) -> str:
                 f"routes: a parameter must be {{name}} or {{name:path}}, got {path!r}"
             )
         if name in names:
-            raise ValueError(f"routes: {name!r} must be named once, got {path!r}")
+            raise ValueError(f"routes: the parameter {name!r} must be unique, got {path!r}")
         if parameters and parameters[-1][0] and "/" not in between:
             # Matching it would take quadratic time: a request with a path of 64,000 characters
             # blocked the event loop for 6 s.
@@ -436,7 +436,7 @@ def _reject_foreign_syntax(path: str) -> None:
 def _tail(parameters: list[tuple[bool, str]]) -> str:
     """Return the expression of parameters, each with the literal text that follows it.
 
-    If the next parameter can match whatever an earlier end of this one leaves to it, the first
+    If the next parameter can match whatever an earlier end of this one leaves, the first
     possible end is as good as any other. The group is then atomic, so that no other end is
     tried: without that, a pattern with three parameters in a segment took 91 s for a path of
     4,000 characters (tests/unit/test_routing.py).

@@ -6,7 +6,7 @@ what lets a timer serve all streams that are due within the same 2 % of the inte
 
 One round
     1. The timer fires (`_on_timer`). For two turns of the event loop nothing happens, so that
-       data which an app sends at this very time goes first, and makes the ping unnecessary.
+       data that an app sends at this very time goes first, and makes the ping unnecessary.
     2. A worker, which is a task, polls one due stream after the other. A stream that is
        polled sends its ping, in its own context; if the server has to wait, the worker
        finishes the send. It stops when no stream is due any more.
@@ -21,12 +21,12 @@ The states of a round
               due within their slack are served as well.
 
 Blocked pings
-    A send may block, if its client does not read, or on servers whose every send gives way to
-    others (hypercorn, anything on trio). A worker whose ping blocks stays with that ping, and
-    others take over; each time this happens, twice as many may run at the same time
-    (`_max_workers`), up to one per stream of a batch. So a blocked client delays nobody, and a
-    server whose every send gives way is not limited to one ping per turn; but the usual round
-    is one task.
+    A send may block, if its client does not read, or on servers whose every send yields to
+    other tasks (hypercorn, anything on trio). A worker whose ping blocks stays with that ping,
+    and others take over; each time this happens, twice as many may run at the same time
+    (`_max_workers`), up to one per stream of a batch. So a blocked client delays no others,
+    and a server whose every send yields is not limited to one ping per turn; but the usual
+    round is one task.
 
 The coarse clock
     Streams that send many events in a short time read `now` instead of the event loop's clock.
@@ -416,7 +416,7 @@ class Holder:
     """Holds an event loop's scheduler while that has no streams.
 
     anyio's `RunVar` refers to the holder for as long as the loop exists; the holder must not
-    refer to the loop by any path, or both would exist for ever. An idle scheduler does not:
+    refer to the loop by any path, or both would exist forever. An idle scheduler does not:
     one without streams and tasks. One with streams is held by those, and by its timer.
     """
 

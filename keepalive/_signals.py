@@ -1,7 +1,7 @@
 """Shutting down at a process signal, such as SIGTERM.
 
-The handlers that are installed already, which are the server's, are chained to and go on doing
-what they did. Servers that replace them later are chained to when the next stream opens.
+Existing handlers, usually the server's, are chained: they are called after the callbacks. If a
+server replaces the handlers later, the new ones are chained when the next stream opens.
 
 Source: the standard library's "signal", notes on threads and on `SIG_DFL` and `SIG_IGN`.
 """
@@ -18,18 +18,18 @@ _UNCATCHABLE: Final = ("SIGKILL", "SIGSTOP")
 
 @final
 class SignalOwner:
-    """What `on_signals` returns: registers a callback that is called at each of the signals.
+    """What `on_signals` returns: registers a callback for a set of signals.
 
     Example:
         >>> import signal
         >>> found = signal.signal(signal.SIGTERM, lambda *_: print("the server's"))
         >>> owner = SignalOwner((signal.SIGTERM,))
-        >>> owner(lambda: print("ours"))
+        >>> owner(lambda: print("shutting down"))
         >>> signal.raise_signal(signal.SIGTERM)
-        ours
+        shutting down
         the server's
         >>> owner.restore()
-        >>> ours = signal.signal(signal.SIGTERM, found)
+        >>> _ = signal.signal(signal.SIGTERM, found)
     """
 
     __slots__ = ("_callbacks", "_signals", "_warned")
@@ -40,18 +40,18 @@ class SignalOwner:
         self._warned = False
 
     def __call__(self, callback: Callable[[], None]) -> None:
-        """Call a function at each of the signals, from now on.
+        """Call a function whenever one of the signals is received.
 
-        Works in the main thread only; in another, a warning is logged. The middleware calls
-        this itself.
+        Works in the main thread only; in others, a warning is logged. Called by the
+        middleware.
         """
         self._callbacks.append(callback)
         self.watch()
 
     def watch(self) -> None:
-        """Make sure that the handlers are installed; a server may have replaced them.
+        """Re-install the handlers if a server has replaced them.
 
-        The middleware calls this itself, before each stream opens.
+        Called by the middleware before each stream opens.
         """
         for number in self._signals:
             installed = signal.getsignal(number)
@@ -61,9 +61,8 @@ class SignalOwner:
     def restore(self) -> None:
         """Restore the handlers that were replaced. In the main thread only.
 
-        A handler that was installed in the meantime stays. The middleware calls this itself
-        when the server's lifespan is over. A stream that opens later chains to the handlers
-        that are installed then.
+        A handler that was installed in the meantime is kept. Called by the middleware when the
+        server's lifespan is over. If a stream opens later, the handlers are installed again.
         """
         for number in self._signals:
             installed = signal.getsignal(number)
@@ -87,7 +86,7 @@ class SignalOwner:
 
     def _chain(self, number: int, previous: Any) -> None:
         if previous is None:
-            self._warn("it has a handler that is not Python's", number)
+            self._warn("its handler was not installed from Python", number)
         elif previous is not signal.SIG_IGN:  # SIG_IGN was set on purpose; keep it
             self._install(number, _ChainedHandler(self._callbacks, previous))
 
@@ -95,7 +94,7 @@ class SignalOwner:
         try:
             signal.signal(number, handler)
         except ValueError:
-            self._warn("handlers may be set in the main thread only", number)
+            self._warn("signal handlers can be installed in the main thread only", number)
 
     def _warn(self, why: str, number: int) -> None:
         if not self._warned:
@@ -130,30 +129,29 @@ class _ChainedHandler:
 
 
 def on_signals(*signals: int) -> Callable[[Callable[[], None]], None]:
-    """Return an argument for `on_shutdown` that shuts down at one of these signals.
+    """Return a value for `on_shutdown` that shuts the streams down on these signals.
 
-    When the first stream opens, it installs a handler for each signal, which calls the one
-    that was installed before; by then that is the server's. At a signal the streams are shut
-    down first, then the server's handler is called, at a second signal, too. A signal that is
-    ignored stays ignored. When the server's lifespan is over, the handlers are removed.
+    When the first stream opens, a handler is installed for each signal. It shuts down the
+    streams, and then calls the handler that was installed before, usually the server's. An
+    ignored signal stays ignored. When the server's lifespan is over, the handlers are removed.
 
-    Create one for each middleware.
+    Create one for each middleware. It requires `drain`.
 
-    It works if the app runs in the process's main thread, and if the server handles signals
-    in that process: see "Servers" for those that don't.
+    The app must run in the main thread of a process in which the server handles signals: see
+    the page "Servers" for those that don't.
 
     Args:
         *signals: For example `signal.SIGTERM, signal.SIGINT`.
 
     Raises:
-        ValueError: No signal was given, or one that doesn't exist or can't be caught.
-        TypeError: A signal is not a number.
+        ValueError: No signal was given, or one does not exist or can't be caught.
+        TypeError: A signal is not an `int`.
 
     Example:
         >>> import signal
-        >>> owner = on_signals(signal.SIGTERM, signal.SIGINT)
+        >>> stop = on_signals(signal.SIGTERM, signal.SIGINT)
         >>> async def app(scope, receive, send): ...
-        >>> app = KeepaliveMiddleware(app, on_shutdown=owner, drain=10.0)
+        >>> app = KeepaliveMiddleware(app, on_shutdown=stop, drain=10.0)
         >>> on_signals()
         Traceback (most recent call last):
         ValueError: on_signals needs at least one signal, got none

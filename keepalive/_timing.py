@@ -1,6 +1,6 @@
-"""When pings are due, and when streams are to end.
+"""Calculates when pings are due, and when streams are to end.
 
-Pure arithmetic on seconds: no function here reads a clock.
+Times are in seconds; no function here reads a clock.
 """
 
 import math

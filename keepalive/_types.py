@@ -36,9 +36,9 @@ def do_nothing() -> None:
 
 
 class log_errors:  # noqa: N801  # as contextlib.suppress
-    """A context manager for calls of the user's functions: logs what they raise.
+    """A context manager for calls of the user's functions that logs exceptions.
 
-    Nothing that they raise may harm a stream. That includes what is not an `Exception`, such
+    No exception may affect a stream. That includes what is not an `Exception`, such
     as the `CancelledError` of a future's `result()`: a system task of trio that raises it
     would end the whole run. `KeyboardInterrupt` and `SystemExit` are passed on.
 

@@ -1,4 +1,4 @@
-"""What an app can see of its own stream, and do with it."""
+"""An app's view of its own stream."""
 
 from typing import final
 
@@ -33,9 +33,9 @@ class KeepaliveStream:
     def abort(self) -> None:
         """Stop the pings of this stream, with `StopReason.ABORTED`.
 
-        Thread-safe and signal-safe. No ping is begun after this has returned. The response
-        continues until the app ends it, unless its policy has a `drain`. If the response has
-        not started yet, it is stopped when it does.
+        Thread-safe and signal-safe. No ping is started after this call. The response
+        continues until the app ends it, or until `drain` is over. If the response has not
+        started yet, its pings are stopped as soon as it starts.
         """
         self._responder.abort_stream()
 
@@ -43,8 +43,8 @@ class KeepaliveStream:
 def get_stream(scope: Scope) -> KeepaliveStream:
     """Return the stream of the request that an app is serving.
 
-    It can be called before the response starts, and for responses that turn out not to be
-    streams; those have no pings, and their signal is aborted when the app's call is over.
+    It can be called before the response starts, and for non-streaming responses. Those have no
+    pings, and their signal is aborted when the app's call is over.
 
     Args:
         scope: The scope that the app was called with, or a copy of it.

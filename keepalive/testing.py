@@ -1,6 +1,6 @@
-"""Test what an app sends to a client, and when, without waiting: `timeline`.
+"""Test what an app sends to a client, and when, on a virtual clock: `timeline`.
 
-It serves one request on a virtual clock. `import keepalive` does not import this module.
+`import keepalive` does not import this module.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ def timeline(
     body: bytes = b"",
     clock: "trio.abc.Clock | None" = None,
 ) -> list[tuple[float, Sent]]:
-    """Serve one request with an app, and return what was sent at which second.
+    """Run one request on a virtual clock, and return what was sent, and when.
 
-    Time is virtual: it stands still while anything runs, and then jumps to whatever is due
-    next. So a test of an hour takes milliseconds, and its result is always the same. On
-    asyncio it waits for worker threads, too, but not for other processes: an app that uses a
-    database or another server needs a stand-in for it. No lifespan is run.
+    The clock stops while anything runs, and then jumps to whatever is due next. So a test of
+    an hour takes milliseconds, and its result is always the same. On asyncio the clock waits
+    for worker threads, too, but not for other processes: replace databases and other servers
+    by test doubles. Lifespan events are not sent.
 
     An app that has not returned a minute after the client has disconnected is cancelled.
 
@@ -51,18 +51,17 @@ def timeline(
         app: Any ASGI app.
         path: The request's path, with a query if there is one.
         seconds: When the client disconnects, if the response has not ended by then.
-        at: What else happens at which second: functions without arguments, such as
+        at: Functions to call at the given seconds, without arguments, such as
             `controller.abort` or `middleware.shutdown`.
-        method: The request's.
-        headers: The request's.
-        body: The request's.
+        method: The request's method.
+        headers: The request's headers.
+        body: The request's body.
         clock: A trio clock, to run on trio instead of asyncio:
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request. It is the status, an
-        `int`, when the response started; the `bytes` of each body message that has any; and
-        `"end"` when the response was complete.
+        What was sent, each with its time in seconds since the request: the status, an `int`;
+        the `bytes` of each non-empty body message; and `"end"` when the response was complete.
 
     Raises:
         RuntimeError: It was called in an event loop, for example by an `async` test.
@@ -82,7 +81,7 @@ def timeline(
         return await serve()
 
     if clock is not None:
-        # Whoever has a clock of trio's has imported it. anyio 4.0 hands on no options.
+        # Whoever has a trio clock has imported trio. anyio 4.0 does not pass options on.
         sent: list[tuple[float, Sent]] = sys.modules["trio"].run(serve, clock=clock)
         return sent
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
@@ -95,7 +94,7 @@ def _refuse_in_a_loop() -> None:
     except RuntimeError:  # there is none
         return
     raise RuntimeError(
-        "timeline runs a loop of its own: in an async test, call it in a thread"
+        "timeline runs its own event loop: in an async test, call it in a thread"
     )
 
 
@@ -121,7 +120,7 @@ def _scope(path: str, method: str, headers: Mapping[str, str], body: bytes) -> S
 
 
 class _Peer:
-    """A server and its one client, who stays for a while."""
+    """A server with a single client, which disconnects after a while."""
 
     def __init__(self, seconds: float, body: bytes) -> None:
         self.sent: list[tuple[float, Sent]] = []
@@ -134,7 +133,7 @@ class _Peer:
     async def serve(
         self, app: ASGIApp, scope: Scope, at: Mapping[float, Callable[[], object]]
     ) -> None:
-        """Serve the request; raise what has failed."""
+        """Serve the request; raise the first error."""
         loop = current_loop()
         with anyio.CancelScope(deadline=self._leaves_at + _APP_EXIT_TIMEOUT) as block:
             for when, callback in at.items():
@@ -178,7 +177,7 @@ class _Peer:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting for a timer, has the clock jump to it."""
+    """Advances the clock to the next timer instead of waiting for it."""
 
     now = 0.0
 
@@ -197,7 +196,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop on a clock that jumps, but not while a thread is at work."""
+    """asyncio's event loop on a virtual clock that stops while a thread is working."""
 
     def __init__(self, selector: type[_JumpingSelector] = _JumpingSelector) -> None:
         self._jumping = selector(self._threads_work)
@@ -220,7 +219,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     @override
     async def shutdown_default_executor(self, *args: Any, **named: Any) -> None:
-        self._in_executors += 1  # or the clock would jump over the time that threads are given
+        self._in_executors += 1  # otherwise the clock would skip the time that threads need
         await super().shutdown_default_executor(*args, **named)
 
     def _one_less(self, _: object) -> None:

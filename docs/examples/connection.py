@@ -1,4 +1,4 @@
-"""A connection to something upstream, its messages as a stream, and a path for its errors.
+"""Relay an upstream connection as a stream, with error handling and cleanup.
 
 Run it:
 
@@ -6,9 +6,9 @@ Run it:
     curl -N 'http://127.0.0.1:8000/?messages=3&silence=3'
     curl -N 'http://127.0.0.1:8000/?messages=1&silence=3&fail=yes'
 
-While upstream says nothing there is a ping every second. However the stream ends, the
-connection is closed: when upstream is through, when it fails (there is a log record, and the
-client gets `event: error`), when the client leaves and when the server is stopped.
+While upstream is idle, a ping is sent every second. The connection is always closed: when
+upstream has finished, when it fails (which is logged, and the client gets `event: error`),
+when the client disconnects, and when the server is stopped.
 """
 
 import logging
@@ -31,30 +31,30 @@ Send = Callable[[Message], Awaitable[None]]
 INTERVAL = 1.0
 DRAIN = 5.0
 CLOSING = 2.0
-"""Seconds that closing a connection may take."""
+"""Seconds that closing the connection may take."""
 
 LOGGER = logging.getLogger("connection")
 
 
 class Connection:
-    """A connection to something that speaks now and then."""
+    """A connection that delivers a message now and then."""
 
     def __init__(self, messages: int, silence: float, *, fails: bool) -> None:
-        """Make one that says so much, with so many seconds before each message."""
+        """Create one with this number of messages, each after `silence` seconds."""
         self.messages, self.silence, self.fails = messages, silence, fails
         self.closed = False
 
     async def listen(self) -> AsyncIterator[str]:
-        """Yield what it says."""
+        """Yield the messages."""
         for number in range(1, self.messages + 1):
             await anyio.sleep(self.silence)
             yield f"message {number}"
         if self.fails:
             await anyio.sleep(self.silence)
-            raise ConnectionResetError("upstream has gone")
+            raise ConnectionResetError("upstream has disconnected")
 
     async def close(self) -> None:
-        """Say goodbye; upstream may take its time."""
+        """Close the connection, which may take some time."""
         await anyio.sleep(0.1)
         self.closed = True
         LOGGER.info("the connection is closed")
@@ -62,7 +62,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(scope: Scope) -> AsyncIterator[Connection]:
-    """Open a connection, and close it whatever happens, in bounded time."""
+    """Open a connection, and always close it, in bounded time."""
     query = dict(parse_qsl(scope["query_string"].decode()))
     messages, silence = int(query.get("messages", 10)), float(query.get("silence", 3))
     connection = Connection(messages, silence, fails="fail" in query)
@@ -74,7 +74,7 @@ async def connected(scope: Scope) -> AsyncIterator[Connection]:
 
 
 async def events(connection: Connection) -> AsyncIterator[bytes]:
-    """Yield what upstream says as events, its failure too."""
+    """Yield the messages as events, and an error event if upstream fails."""
     try:
         async for text in connection.listen():
             yield f"data: {text}\n\n".encode()
@@ -84,7 +84,7 @@ async def events(connection: Connection) -> AsyncIterator[bytes]:
 
 
 async def relay(connection: Connection, send: Send) -> None:
-    """Pass on what upstream says, and end the stream when it is through, or has failed."""
+    """Forward the messages, and end the stream when upstream has finished or failed."""
     async with aclosing(events(connection)) as said:
         async for event in said:
             await send({"type": "http.response.body", "body": event, "more_body": True})
@@ -92,7 +92,7 @@ async def relay(connection: Connection, send: Send) -> None:
 
 
 async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-    """Relay a connection until it ends, or until the stream is to end."""
+    """Relay a connection until it ends or the stream is ended."""
     if scope["type"] != "http":
         return
     async with connected(scope) as connection:
@@ -117,13 +117,13 @@ app = KeepaliveMiddleware(
     interval=INTERVAL,
     ping=Ping.event(),
     on_shutdown=on_signals(signal.SIGTERM, signal.SIGINT),
-    drain=DRAIN,  # upstream may finish within that; then the stream is ended
+    drain=DRAIN,  # upstream may finish within this time; then the stream is ended
     farewell=Ping.event("stopping"),
 )
 
 
 def main() -> None:
-    """Serve on port 8000 of this machine alone."""
+    """Serve on port 8000, on this machine only."""
     logging.basicConfig(level=logging.INFO)
     uvicorn.run(app, host="127.0.0.1", port=8000, lifespan="off")
 

@@ -1,14 +1,14 @@
-"""daphne, served by a program of one's own, so that it waits for the streams to end.
+"""A program that serves an app with daphne, and waits for its streams on shutdown.
 
 Run it:
 
     python docs/examples/daphne_server.py
     curl -N http://127.0.0.1:8000/
 
-Then stop it with Ctrl-C: the stream gets an `event: stopping` and its proper end, and the
-server is gone some four seconds later. A second Ctrl-C does not wait.
+Then stop it with Ctrl-C: the stream ends cleanly with `event: stopping`, and the server exits
+about four seconds later. A second Ctrl-C does not wait.
 
-With the `daphne` command an app hears of the signal too, but is cancelled in the same instant.
+With the `daphne` command an app is notified, too, but cancelled at the same time.
 """
 
 import signal
@@ -35,12 +35,12 @@ INTERVAL = 2.0
 SILENCE = 5.0
 DRAIN = 2.0
 GRACE = 2.0
-"""Seconds after the drain: within the first, the middleware cancels an app that has not
-returned; the second is for that app's cleanup, which daphne would cancel too."""
+"""Seconds after the drain time. In the first one, the middleware cancels apps that have not
+returned; the second one is for their cleanup, which daphne would cancel, too."""
 
 
 async def events(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an event now and then, for ever."""
+    """Send an event now and then, forever."""
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
@@ -55,7 +55,7 @@ app = KeepaliveMiddleware(
 
 
 def run(app: KeepaliveMiddleware, port: str = "8000", drain: float = DRAIN) -> None:
-    """Serve an app on a port of this machine alone."""
+    """Serve an app on a local port."""
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one does not wait

@@ -193,8 +193,8 @@ class Demo:
                 self.known(path).controller.abort()
                 return "aborted"
             case "POST shutdown":
-                # Shutdown is final for a middleware instance. A real server would now exit; the
-                # demo creates a new instance for later streams.
+                # Shutdown is final for a middleware instance. A real server would now exit;
+                # the demo creates a new instance for later streams.
                 self.kept.shutdown()
                 self.kept = self.wrap()
                 return "shut down"

@@ -1,4 +1,4 @@
-"""FastAPI: a model that thinks for a while, with another ping for OpenAI's SDKs.
+"""FastAPI: a slow model, for browsers and for OpenAI's SDKs.
 
 Run it:
 
@@ -6,9 +6,8 @@ Run it:
     curl -N http://127.0.0.1:8000/think
     curl -N -X POST http://127.0.0.1:8000/v1/chat/completions
 
-`?silence=3` sets the seconds of thought. Browsers, and Anthropic's SDKs, take the default
-`event: ping`; OpenAI's SDKs parse the data of every event as JSON, so that their route gets a
-comment.
+`?silence=3` sets the seconds that the model needs. OpenAI's SDKs parse the data of every event
+as JSON, so their route always gets comments.
 """
 
 import json
@@ -36,7 +35,7 @@ app.add_middleware(
 
 @app.get("/think")
 async def think(silence: Seconds = SILENCE) -> StreamingResponse:
-    """Think, then answer."""
+    """Stream an answer after a pause."""
 
     async def body() -> AsyncIterator[str]:
         yield "data: thinking\n\n"
@@ -48,7 +47,7 @@ async def think(silence: Seconds = SILENCE) -> StreamingResponse:
 
 @app.post("/v1/chat/completions")
 async def complete(silence: Seconds = SILENCE) -> StreamingResponse:
-    """Answer as OpenAI's chat completions do."""
+    """Stream a chat completion in OpenAI's format."""
 
     async def body() -> AsyncIterator[str]:
         for word in ("The", " answer"):

@@ -1,15 +1,15 @@
-"""hypercorn, served by a program of one's own, so that the streams hear of the shutdown first.
+"""A program that serves an app with hypercorn, and shuts down its streams first.
 
 Run it:
 
     python docs/examples/hypercorn_server.py          # or: ... hypercorn_server.py trio
     curl -N http://127.0.0.1:8000/
 
-Then stop it with Ctrl-C: the stream gets an `event: stopping` and its proper end, and after
-three seconds at most the server has gone. A second Ctrl-C does not wait.
+Then stop it with Ctrl-C: the stream ends cleanly with `event: stopping`, and the server exits
+within three seconds. A second Ctrl-C does not wait.
 
-With the `hypercorn` command an app can't do that: its worker processes get no signal, and
-without them SIGTERM on trio ends the process at once.
+This is not possible with the `hypercorn` command: its worker processes receive no signal, and
+without worker processes, SIGTERM on trio ends the process immediately.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 async def events(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an event now and then, for ever."""
+    """Send an event now and then, forever."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -84,7 +84,7 @@ def run(app: KeepaliveMiddleware, loop: str = "asyncio", bind: str = "127.0.0.1:
     """Serve an app."""
     config = Config()
     config.bind = [bind]
-    config.graceful_timeout = DRAIN + 3.0  # longer than the streams are given
+    config.graceful_timeout = DRAIN + 3.0  # longer than the streams need
     with contextlib.suppress(KeyboardInterrupt):
         anyio.run(serve, app, config, loop, backend=loop)
 

@@ -1,4 +1,4 @@
-"""A stream that is silent for long stretches, and is kept alive.
+"""A stream with long pauses that is kept alive.
 
 Run it:
 
@@ -6,7 +6,7 @@ Run it:
 
 Then watch the stream with `curl -N http://127.0.0.1:8000/`, or open
 http://127.0.0.1:8000/page in a browser. `?silence=5` sets the seconds between two events,
-`?steps=3` ends the stream after the third. Ctrl-C stops the server, and the streams with it.
+`?steps=3` ends the stream after the third. Ctrl-C stops the server and its streams.
 """
 
 import contextlib
@@ -42,10 +42,10 @@ PAGE = b"""<!doctype html>
   <h1>A stream that is kept alive</h1>
   <p role="status" id="state">Connecting.</p>
   <noscript><p>This page needs JavaScript to read the stream.</p></noscript>
-  <h2 id="events-title">Events of the app</h2>
+  <h2 id="events-title">Events from the app</h2>
   <ol id="events" role="log" aria-labelledby="events-title"></ol>
   <h2 id="pings-title">Pings</h2>
-  <p>Sent by the middleware while the app is silent.</p>
+  <p>Sent by the middleware while the app is idle.</p>
   <ol id="pings" aria-labelledby="pings-title"></ol>
 </main>
 <script>
@@ -57,7 +57,7 @@ PAGE = b"""<!doctype html>
   const state = (text) => { document.getElementById("state").textContent = text; };
   const source = new EventSource("/" + location.search);
   source.onopen = () => state("Connected.");
-  source.onerror = () => state("The stream has ended; the browser connects again.");
+  source.onerror = () => state("The stream has ended; the browser is reconnecting.");
   source.onmessage = (event) => add("events", event.data);
   source.addEventListener("ping", () => add("pings", "ping"));
 </script>
@@ -66,7 +66,7 @@ PAGE = b"""<!doctype html>
 
 
 async def stream_events(scope: Scope, send: Send) -> None:
-    """Send an event, say nothing for a while, and so on."""
+    """Send an event after each pause."""
     query = dict(parse_qsl(scope["query_string"].decode()))
     silence, steps = float(query.get("silence", SILENCE)), int(query.get("steps", 0))
     stopping = get_stream(scope).signal
@@ -77,7 +77,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
         if step == steps:
             break
-        with anyio.move_on_after(silence):  # or until the client has gone, or Ctrl-C
+        with anyio.move_on_after(silence):  # or until a disconnect or a shutdown
             await stopping.wait()
         if stopping.aborted:
             break
@@ -86,7 +86,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
 
 
 async def respond(send: Send, status: int, media_type: bytes, body: bytes) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     headers = [
         (b"content-type", media_type + b"; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
@@ -113,7 +113,7 @@ app = KeepaliveMiddleware(
 
 
 def main() -> None:
-    """Serve on port 8000 of this machine alone."""
+    """Serve on port 8000, on this machine only."""
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(app, host="127.0.0.1", port=8000, lifespan="off")
 

@@ -1,13 +1,12 @@
-"""A raw ASGI app that never calls `receive`, and sends its events in halves.
+"""A raw ASGI app that never calls `receive()`, and sends each event in two parts.
 
 Run it:
 
     uvicorn --app-dir docs/examples raw_asgi:app
     curl -N 'http://127.0.0.1:8000/?silence=3&events=2'
 
-The app is silent inside each event and behind it. Inside, no ping may stand: the one that is
-due waits, and goes out right behind the event. That the client has gone the app learns from
-its stream's signal.
+The app pauses within each event and after it. No ping is sent within an event: it is delayed
+and sent right after the event. The stream's signal notifies the app of a disconnect.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -29,7 +28,7 @@ EVENTS = 10
 
 
 async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send some events, each in two halves, with a silence behind each half."""
+    """Send some events, each in two parts, with a pause after each part."""
     if scope["type"] != "http":
         return
     query = dict(parse_qsl(scope["query_string"].decode()))

@@ -1,15 +1,15 @@
-"""A serverless runner: it works for one client, for as long as that client's stream is open.
+"""A serverless runner that works for one client, as long as the client's stream is open.
 
 Run it:
 
     python docs/examples/runner.py
     curl -N http://127.0.0.1:8000/
 
-The first event names the runner; then there is a ping every second. Press Ctrl-C in either
-terminal. In curl's, the client leaves: the runner shuts down, gracefully. In the server's, the
-runner shuts down by itself: the stream ends with `event: stopping`. Either way the call lasts
-until the runner has stopped, though not for ever, and one log record says why the stream has
-ended.
+The first event contains the runner's ID; then a ping is sent every second. Press Ctrl-C in
+either terminal. In curl's, the client disconnects, and the runner shuts down gracefully. In
+the server's, the runner shuts down by itself, and the stream ends with `event: stopping`. In
+both cases the call lasts until the runner has stopped, for a limited time, and a log record
+contains the reason why the stream ended.
 """
 
 import contextlib
@@ -38,32 +38,32 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 INTERVAL = 1.0
-PATIENCE = 10.0
-"""Seconds that a runner is waited for."""
+STOP_TIMEOUT = 10.0
+"""Seconds to wait for a runner to stop."""
 
 LOGGER = logging.getLogger("runner")
 
 
 class Runner:
-    """What the stream is about. It may be shut down from any thread, or a signal handler."""
+    """Does the work. It may be shut down from any thread or signal handler."""
 
     def __init__(self, wind_down: float = 2.0) -> None:
-        """Make a runner that needs some seconds to stop."""
+        """Create a runner that takes `wind_down` seconds to stop."""
         self.id = uuid4().hex
         self._wind_down = wind_down
         self._stopping, self._stopped = AbortController(), AbortController()
         self.stopped = self._stopped.signal
 
     def on_shutdown(self, callback: Callable[[], None]) -> None:
-        """Call back when the runner begins to shut down."""
+        """Register a callback for when the runner begins to shut down."""
         self._stopping.signal.add_callback(callback)
 
     def shut_down(self) -> None:
-        """Begin to shut down; any number of times."""
+        """Begin to shut down. May be called any number of times."""
         self._stopping.abort()
 
     async def run(self) -> None:
-        """Work until the runner is shut down, and finish what it has begun."""
+        """Work until the runner is shut down, then finish the current work."""
         await self._stopping.signal.wait()
         await anyio.sleep(self._wind_down)
         self._stopped.abort()
@@ -73,7 +73,7 @@ def app_of(runner: Runner, abort: AbortController) -> App:
     """Return the app that serves a runner's stream."""
 
     async def events(scope: Scope, receive: Receive, send: Send) -> None:
-        # Whatever stops the pings, be it the client that leaves, shuts the runner down.
+        # Whatever stops the pings, for example a disconnect, shuts the runner down.
         get_stream(scope).signal.add_callback(runner.shut_down)
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -82,17 +82,17 @@ def app_of(runner: Runner, abort: AbortController) -> App:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    def report(fact: object) -> None:
-        if isinstance(fact, StreamEnded):
-            LOGGER.info("the stream of runner %s has ended: %s", runner.id, fact.reason)
+    def report(event: object) -> None:
+        if isinstance(event, StreamEnded):
+            LOGGER.info("the stream of runner %s has ended: %s", runner.id, event.reason)
 
     kept_alive = KeepaliveMiddleware(
         events,
         interval=INTERVAL,
         abort=abort.signal,
         on_shutdown=runner.on_shutdown,
-        drain=0,  # when the runner shuts down, or the stream is aborted, it ends at once,
-        farewell=Ping.event("stopping"),  # with this
+        drain=0,  # when the runner shuts down or the stream is aborted, end it immediately
+        farewell=Ping.event("stopping"),
         observer=report,
     )
 
@@ -102,15 +102,15 @@ def app_of(runner: Runner, abort: AbortController) -> App:
             return
         try:
             await kept_alive(scope, receive, send)
-        finally:  # out here, for inside an app is cancelled that outlasts its stream's end
-            with anyio.move_on_after(PATIENCE, shield=True):
+        finally:  # not inside the middleware, which cancels apps that outlive their stream
+            with anyio.move_on_after(STOP_TIMEOUT, shield=True):
                 await runner.stopped.wait()
 
     return serve
 
 
 async def lifespan(runner: Runner, receive: Receive, send: Send) -> None:
-    """Run the runner, and tell it of the server's signals before the server hears of them."""
+    """Run the runner, and shut it down on signals before the server shuts down."""
     await receive()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(runner.run)
@@ -125,7 +125,7 @@ app = app_of(Runner(), AbortController())
 
 
 def main() -> None:
-    """Serve on port 8000 of this machine alone."""
+    """Serve on port 8000, on this machine only."""
     logging.basicConfig(level=logging.INFO)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(app, host="127.0.0.1", port=8000)

@@ -1,14 +1,14 @@
-"""Starlette: end the streams of a user who logs out, and all streams with their owner.
+"""Starlette: end the streams of a user who logs out, or all streams.
 
 Run it:
 
     uvicorn --app-dir docs/examples starlette_app:app
     curl -N http://127.0.0.1:8000/events/ada
     curl -X POST http://127.0.0.1:8000/logout/ada     # in another terminal
-    curl -X POST http://127.0.0.1:8000/stop           # or end everybody's streams
+    curl -X POST http://127.0.0.1:8000/stop           # end the streams of all users
 
-`?silence=1` sets the seconds between two events. A real app would take the user from a
-session, and would not let everybody stop it.
+`?silence=1` sets the seconds between two events. A real app would get the user from a
+session, and would not let everyone stop all streams.
 """
 
 from collections.abc import AsyncIterator, Callable, MutableMapping
@@ -28,13 +28,13 @@ SILENCE = 9.0
 
 
 class Sessions:
-    """Who is logged in: for each user the controller that ends the user's streams."""
+    """The controllers that end the streams of each user."""
 
     def __init__(self) -> None:
         self._controllers: dict[str, AbortController] = {}
 
     def signal_of(self, scope: MutableMapping[str, Any]) -> AbortSignal | None:
-        """Return the signal that a new stream is to follow."""
+        """Return the abort signal for a new stream."""
         user = scope["path_params"].get("user")
         if user is None:
             return None
@@ -48,28 +48,28 @@ class Sessions:
         return controller is not None
 
 
-class Owner:
-    """Whoever decides that the process is to stop: a job runner, say."""
+class Lifecycle:
+    """Decides when all streams stop, for example as part of a job runner."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[], None]] = []
 
     def on_shutdown(self, callback: Callable[[], None]) -> None:
-        """Remember whom to call."""
+        """Register a shutdown callback."""
         self._callbacks.append(callback)
 
     def stop(self) -> None:
-        """Call them."""
+        """Call the registered callbacks."""
         for callback in self._callbacks:
             callback()
 
 
 sessions = Sessions()
-owner = Owner()
+lifecycle = Lifecycle()
 
 
 async def events(request: Request) -> StreamingResponse:
-    """Stream until the user logs out or the owner stops."""
+    """Stream until the user logs out or all streams are stopped."""
     silence = float(request.query_params.get("silence", SILENCE))
     stopping = get_stream(request.scope).signal
 
@@ -90,8 +90,8 @@ async def log_out(request: Request) -> PlainTextResponse:
 
 
 async def stop(request: Request) -> PlainTextResponse:
-    """Stop all streams, by their owner."""
-    owner.stop()
+    """Stop all streams."""
+    lifecycle.stop()
     return PlainTextResponse("stopping\n")
 
 
@@ -106,7 +106,7 @@ app = Starlette(
             KeepaliveMiddleware,
             interval=INTERVAL,
             abort=sessions.signal_of,
-            on_shutdown=owner.on_shutdown,
+            on_shutdown=lifecycle.on_shutdown,
         )
     ],
 )

@@ -1,20 +1,20 @@
-// Reads a stream of server-sent events, notices when its connection has died, and connects anew.
+// Reads a stream of server-sent events, detects a dead connection, and reconnects.
 //
 // It uses EventSource, timers and the clock, and does not depend on the page.
 //
-// watch(url, options) connects at once and returns { open, close, limit }. Its options:
-//   onEvent(event)          each event that is heard, pings too: their `type` is "ping"
-//   onState(state, detail)  "connecting"; "alive"; "closed"; or "lost", with
+// watch(url, options) connects immediately and returns { open, close, limit }. Its options:
+//   onEvent(event)          called for each event, including pings, whose `type` is "ping"
+//   onState(state, detail)  called with "connecting", "alive", "closed", or "lost" and
 //                           { reason: "silent" or "ended", silence, wait }, in seconds
-//   names                   of the app's own events, beside "message"
-//   interval                seconds between two pings, as long as no ping's data says it
-//   lastId                  of the last event that is known already
+//   names                   names of the app's own events, besides "message"
+//   interval                seconds between two pings, until the data of a ping contains it
+//   lastId                  ID of the last event that the page already has
 //
-// A new EventSource sends no Last-Event-ID, so the id goes into the query, as `last`.
+// A new EventSource sends no Last-Event-ID, so the ID is sent in the query, as `last`.
 
-const SHORTEST = 1; // seconds of the first wait; it doubles as long as nothing is heard
+const SHORTEST = 1; // seconds; the wait doubles after each attempt without data
 const LONGEST = 30;
-const TO_CONNECT = 10; // seconds that a connection may take to come about, at least
+const TO_CONNECT = 10; // minimum number of seconds allowed for connecting
 
 export function watch(url, options = {}) {
   const { onEvent = () => {}, onState = () => {}, names = [] } = options;
@@ -22,7 +22,7 @@ export function watch(url, options = {}) {
   let source, timer, heard, state, doubted, failures, listening;
 
   const silence = () => Math.max(0, Date.now() - heard) / 1000;
-  const patience = () => Math.max(2 * interval, state === "alive" ? 0 : TO_CONNECT);
+  const timeout = () => Math.max(2 * interval, state === "alive" ? 0 : TO_CONNECT);
 
   function after(seconds, action) {
     clearTimeout(timer);
@@ -41,13 +41,13 @@ export function watch(url, options = {}) {
 
   function hear(event) {
     failures = 0;
-    if (event.lastEventId) lastId = event.lastEventId; // a ping carries the last one too
+    if (event.lastEventId) lastId = event.lastEventId; // a ping has the last one, too
     if (event.type === "ping" && Number(event.data) > 0) interval = Number(event.data);
     become("alive");
     onEvent(event);
   }
 
-  function become(next) { // a sign of life, or a beginning: the silence is counted from here
+  function become(next) { // data or a new connection: the idle time counts from here
     const isNew = state !== next;
     state = next;
     heard = Date.now();
@@ -56,10 +56,10 @@ export function watch(url, options = {}) {
     if (isNew) onState(state, {});
   }
 
-  // Timers are late in a page that nobody looks at, and stand still while a machine sleeps: so
-  // the clock decides. A page that has slept itself gets half an interval to read what waits.
+  // Timers are delayed in background tabs and stop while the machine sleeps, so the clock
+  // decides. A page that was suspended has half an interval to read what has been buffered.
   function look() {
-    const left = patience() - silence();
+    const left = timeout() - silence();
     if (left > 0) {
       after(left, look);
     } else if (!doubted) {
@@ -73,7 +73,7 @@ export function watch(url, options = {}) {
   function lose(reason) {
     source.close();
     const most = Math.min(LONGEST, SHORTEST * 2 ** failures++);
-    const wait = most * (0.5 + Math.random() / 2); // so that not all come back at once
+    const wait = most * (0.5 + Math.random() / 2); // to avoid a reconnect storm
     after(wait, connect);
     state = "lost";
     onState(state, { reason, silence: silence(), wait });

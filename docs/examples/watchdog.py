@@ -1,10 +1,10 @@
-"""A page with a watchdog: it notices by missing pings that its connection has died.
+"""A page with a watchdog, which detects a dead connection by missing pings.
 
 Run it, and open http://127.0.0.1:8000/ in a browser:
 
     python docs/examples/watchdog.py
 
-Ctrl-Z leaves the connection open and dead, `fg` goes on; Ctrl-C stops the server and ends the
+Ctrl-Z leaves the connection open but dead, `fg` continues; Ctrl-C stops the server and its
 streams. `?interval=5` sets the seconds between two pings, `?silence=5` those between two
 events, `?steps=3` ends each stream after its third event. The watchdog is in `watchdog.js`.
 """
@@ -38,7 +38,7 @@ Send = Callable[[Message], Awaitable[None]]
 INTERVAL = 2.0
 SILENCE = 9.0
 REMEMBERED = 1000
-"""Events that are sent again to a client which asks for what it has missed."""
+"""The number of past events that are sent to clients that have missed them."""
 
 HERE = Path(__file__).parent
 FILES = {
@@ -53,16 +53,16 @@ def query_of(scope: Scope) -> dict[str, str]:
 
 
 def last_id(scope: Scope) -> str:
-    """Return the id of the last event that a client knows; empty for none.
+    """Return the ID of the last event that a client has received; empty for none.
 
-    A browser that connects again by itself says it in a header, with the query as it was.
+    A browser that reconnects by itself sends it in a header, and an unchanged query.
     """
     headers = dict(scope["headers"])
     return headers.get(b"last-event-id", b"").decode() or query_of(scope).get("last", "")
 
 
 def first_number(scope: Scope, silence: float) -> int:
-    """Return the number of the first event that a client gets: the one after its last."""
+    """Return the number of the first event for a client: the one after its last."""
     newest = int(time.time() / silence)
     if (last := last_id(scope)).isdecimal():
         return max(newest - REMEMBERED, min(int(last), newest)) + 1
@@ -72,8 +72,8 @@ def first_number(scope: Scope, silence: float) -> int:
 async def stream_events(scope: Scope, send: Send) -> None:
     """Send an event every few seconds.
 
-    Its number, which is its id, comes from the clock, so that all past events are known still:
-    a real app would keep its last ones.
+    Its number, which is its ID, comes from the clock, so that past events need not be stored.
+    A real app would store the latest ones.
     """
     query = query_of(scope)
     silence, steps = float(query.get("silence", SILENCE)), int(query.get("steps", 0))
@@ -83,7 +83,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for number in count(first):
         with anyio.move_on_after(number * silence - time.time()):
-            await stopping.wait()  # until the client has gone, or Ctrl-C
+            await stopping.wait()  # until a disconnect or a shutdown
         if stopping.aborted:
             break
         clock = time.strftime("%H:%M:%S", time.localtime(number * silence))
@@ -96,7 +96,7 @@ async def stream_events(scope: Scope, send: Send) -> None:
 
 
 async def respond(send: Send, status: int, media_type: bytes, body: bytes) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     headers = [
         (b"content-type", media_type + b"; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
@@ -119,7 +119,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def options_of(scope: Scope) -> PolicyOptions:
-    """Ping at once, and then steadily; each ping tells when the next is due."""
+    """Use the interval from the query, and send it as the data of each ping."""
     interval = float(query_of(scope).get("interval", INTERVAL))
     return {"interval": interval, "ping": Ping.event(data=f"{interval:g}")}
 
@@ -135,7 +135,7 @@ app = KeepaliveMiddleware(
 
 
 def main() -> None:
-    """Serve on port 8000 of this machine alone."""
+    """Serve on port 8000, on this machine only."""
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(app, host="127.0.0.1", port=8000, lifespan="off")
 

@@ -32,7 +32,7 @@ def test_headers_that_come_too_late_are_named_once(backend, caplog):
         slow(backend, [(60, start(headers)), (60, body(X, more=False))], wrap=wrap)
     (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
     assert record.getMessage() == (
-        "headers that the app set after start_after were dropped: set-cookie, vary"
+        "response headers set after start_after were dropped: set-cookie, vary"
     )
     assert (record.route, record.headers) == ("*", ["set-cookie", "vary"])
 

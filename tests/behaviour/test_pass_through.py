@@ -154,7 +154,7 @@ def test_a_compressed_stream_is_left_alone_with_one_warning_per_route(backend, c
     assert [(r.levelname, r.route) for r in caplog.records] == [
         ("WARNING", "/a"), ("WARNING", "/b"), ("WARNING", "*")
     ]  # fmt: skip
-    assert "inside the compressing middleware" in caplog.text
+    assert "inside the compression middleware" in caplog.text
 
 
 @pytest.mark.parametrize("values", [(b"identity", b"gzip"), (b"gzip", b"identity")])

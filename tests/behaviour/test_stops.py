@@ -147,7 +147,7 @@ def test_a_signal_forgets_the_streams_that_are_over(backend):
 
 
 def test_a_controller_for_a_signal_is_refused_with_a_hint():
-    with pytest.raises(TypeError, match=r"give its \.signal"):
+    with pytest.raises(TypeError, match=r"pass its \.signal"):
         KeepaliveMiddleware(print, abort=AbortController())
 
 

@@ -177,7 +177,7 @@ def test_a_policys_defaults_are_said():
     assert "Default none" in said["farewell"]
     assert (dict(Policy().media_types), Policy().farewell) == ({}, None)
     assert inspect.signature(KeepaliveMiddleware).parameters["interval"].default == 15.0
-    assert "default 15" in descriptions(KeepaliveMiddleware)["interval"]
+    assert "Default 15" in descriptions(KeepaliveMiddleware)["interval"]
 
 
 # The table of options

@@ -79,7 +79,7 @@ BAD_ROUTES = [
     ({"/a}b": 1}, ValueError, "braces must be closed"),
     ({"/{a}{": 1}, ValueError, "braces must be closed"),
     ({"/{{a}}": 1}, ValueError, "braces must be closed"),
-    ({"/{a}/{a}": 1}, ValueError, "'a' must be named once, got '/{a}/{a}'"),
+    ({"/{a}/{a}": 1}, ValueError, "the parameter 'a' must be unique, got '/{a}/{a}'"),
     ({"/{}": 1}, ValueError, "must be {name} or {name:path}, got '/{}'"),
     ({"/{a:int}": 1}, ValueError, "must be {name} or {name:path}, got '/{a:int}'"),
     ({"/{1}": 1}, ValueError, "must be {name} or {name:path}"),

@@ -170,7 +170,7 @@ def test_a_real_time_signal_may_be_chosen(monkeypatch, caplog):
     server.restore()
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
     owner.watch()
-    assert f"can't handle {number}: it has" in caplog.text
+    assert f"can't handle {number}: its handler" in caplog.text
 
 
 # getting out of the way
@@ -353,8 +353,8 @@ def test_outside_the_main_thread_there_is_one_clear_warning_and_nothing_else(bac
     assert server.handle == signal.getsignal(ONE) == signal.getsignal(TWO)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "on_signals can't handle SIGUSR1: handlers may be set in the main thread only; "
-        "call the middleware's shutdown() instead"
+        "on_signals can't handle SIGUSR1: signal handlers can be installed in the main thread "
+        "only; call the middleware's shutdown() instead"
     )
 
 
@@ -363,7 +363,7 @@ def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch, caplog):
     monkeypatch.setattr(signal, "signal", None)
     on_signals(ONE)(print)
     (record,) = caplog.records
-    assert "it has a handler that is not Python's" in record.getMessage()
+    assert "its handler was not installed from Python" in record.getMessage()
 
 
 # what the middleware does with it

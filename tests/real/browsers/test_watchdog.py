@@ -230,7 +230,7 @@ def by_keyboard_the_page_is_disconnected_and_connected(stage):
         page.wait_for_events(1)
         press_next_button(page)
         page.wait_until("closed")
-        assert page.tab.evaluate("state.textContent") == "Disconnected by you."
+        assert page.tab.evaluate("state.textContent") == "Disconnected."
         wait_for(lambda: relay.has_closed(PING), "the end of the connection")
         press_next_button(page)
         page.wait_until("alive")

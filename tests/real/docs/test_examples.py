@@ -73,7 +73,7 @@ def starlette_app(example):
             made.read_until(news + PING + news)
             assert example.post(path).status_code == 200
             assert made.read().endswith(news + b"event: bye\ndata: %b\n\n" % reason)
-    # The owner has gone: no pings any more, and the stream says goodbye at once.
+    # All streams are stopped: no more pings, and the stream sends its last event.
     with exchange(example.server, "/events/eve") as made:
         assert made.read() == b"event: bye\ndata: shutdown\n\n"
 

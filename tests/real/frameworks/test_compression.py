@@ -164,7 +164,7 @@ def test_what_is_compressed_further_in_is_left_alone_and_warned_of_once(streams,
         assert not one.of("StreamStarted")
     assert encoding(alone) == "gzip"
     (warning,) = first.of("warning")
-    assert "put KeepaliveMiddleware inside the compressing middleware" in warning["text"]
+    assert "add KeepaliveMiddleware inside the compression middleware" in warning["text"]
     assert not second.of("warning")
     BOOK.hold(TABLE, stack.title, COLUMNS[path], LEFT_ALONE, *stack.used)
 
