@@ -36,9 +36,7 @@ def test_the_readme_on_pypi_has_no_relative_links(for_pypi):
 
 
 def test_with_an_address_the_links_are_absolute(for_pypi):
-    text = (
-        "![picture](docs/x.png)\n\n[a](docs/a.md#b), [`c`](c.md), [d](https://d/), [e](#e)"
-    )
+    text = "![picture](docs/x.png)\n\n[a](docs/a.md#b), [`c`](c.md), [d](https://d/), [e](#e)"
     kept = "[d](https://d/), [e](#e)"
     assert for_pypi(text, "") == f"a, `c`, {kept}"
     assert for_pypi(text, "https://x/") == (
