@@ -210,6 +210,12 @@ def test_relative_links_lead_somewhere(page):
     assert list(link_complaints(page, page.read_text())) == []
 
 
+def test_every_example_is_linked():
+    programs = {path.name for path in (ROOT / "docs" / "examples").glob("*.py")}
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert {link.partition("/")[2] for link in links(page) if link.endswith(".py")} == programs
+
+
 def test_the_workflow_runs_the_command_of_the_readme():
     command = test_command((ROOT / "README.md").read_text())
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
