@@ -53,7 +53,7 @@ def test_the_app_of_a_framework_is_kept_alive(tmp_path, name, path):
 
 def test_every_framework_of_the_list_is_tried():
     _, _, frameworks = INDEX.partition(':caption: "How-to: frameworks"\n')
-    names = re.findall(r"^how-to/([\w-]+)$", frameworks.partition("```")[0], re.MULTILINE)
+    names = re.findall(r"<how-to/([\w-]+)>$", frameworks.partition("```")[0], re.MULTILINE)
     assert set(names) == {name for name, _ in APPS} | ELSEWHERE
 
 
