@@ -44,6 +44,20 @@ def test_every_section_of_a_page_names_tests_that_exist(page):
     assert list(complaints((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))) == []
 
 
+def test_the_tests_that_the_front_page_names_exist():
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert len(list(named_tests(text))) == 9
+    assert list(complaints(text.replace("\n## ", "\n### "))) == []
+
+
+def test_the_readme_and_the_front_page_say_the_same():
+    """From the first words to what pings cannot do."""
+    front = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    front = TESTED.sub("", front).partition("## Where to go next")[0]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Options")[0]
+    assert readme.replace("(docs/demo.png)", "(demo.png)").split() == front.split()
+
+
 def test_a_missing_test_is_seen(tmp_path):
     (tmp_path / "x.py").write_text("def test_a(b): ...")
     good = "# A page\n\n## One\n\n<!-- tested by: x.py::test_a -->\n"

@@ -2,15 +2,18 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pages
 import pytest
 from real import parts
+from support.saved_files import save, saved_files
 
 import keepalive
 
@@ -97,16 +100,23 @@ def hidden_python(text: str) -> Iterator[str]:
 
 
 def run_page(name: str, text: str) -> subprocess.CompletedProcess[str]:
-    """Run the Python of a page, its blocks one after another, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", RUNNER, name],
-        cwd=ROOT,
-        input=json.dumps(python_blocks(text)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    """Run the Python of a page, its blocks one after another, in a process of its own.
+
+    The files that the page has its reader save can be imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save(saved_files(text), Path(folder))
+        path = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-c", RUNNER, name],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": path},
+            input=json.dumps(python_blocks(text)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
 
 
 def links(text: str) -> Iterator[str]:
@@ -203,6 +213,12 @@ def test_relative_links_lead_somewhere(page):
     assert list(link_complaints(page, page.read_text())) == []
 
 
+def test_every_example_is_linked():
+    programs = {path.name for path in (ROOT / "docs" / "examples").glob("*.py")}
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert {link.partition("/")[2] for link in links(page) if link.endswith(".py")} == programs
+
+
 def test_the_workflow_runs_the_command_of_the_readme():
     command = test_command((ROOT / "README.md").read_text())
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
@@ -259,6 +275,15 @@ def test_what_a_page_needs_is_read_from_it():
     text = "# A page\n\n<!-- needs: litestar, program:nginx -->\n\n`<!-- needs: x -->`\n"
     assert needs(text) == ["litestar", "program:nginx"]
     assert needs("# A page\n") == []
+
+
+def test_a_file_that_a_page_saves_can_be_imported():
+    text = "Save this as `a.py`. It has `b`:\n\n```python\nb = 1\n```\n"
+    more = "Add this to the end of `a.py`:\n\n```python\nc = 2\n```\n"
+    use = "```python\nimport a\nassert (a.b, a.c) == (1, 2)\n```\n"
+    assert saved_files(text + more) == {"a.py": "b = 1\n\n\nc = 2\n"}
+    assert run_page("x.md", text + more + use).returncode == 0
+    assert run_page("x.md", text + use).returncode != 0
 
 
 def test_a_block_with_no_end_is_seen():
