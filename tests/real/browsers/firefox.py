@@ -40,6 +40,8 @@ class Session:
     """
 
     def __init__(self, connection: Any, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self.focus = threading.Lock()
+        """Held by whoever needs a window in front, or opens another one."""
         self._connection = connection
         self._on_event = on_event
         self._ids = itertools.count(1)
@@ -105,7 +107,11 @@ class FirefoxTab(Tab):
     def press(self, key: str) -> None:
         actions = [{"type": kind, "value": value} for kind, value in strokes(key)]
         source = {"type": "key", "id": "keyboard", "actions": actions}
-        self._session.command("input.performActions", context=self._context, actions=[source])
+        with self._session.focus:
+            self._session.command("browsingContext.activate", context=self._context)
+            self._session.command(
+                "input.performActions", context=self._context, actions=[source]
+            )
 
 
 class Firefox(Browser):
@@ -140,7 +146,9 @@ class Firefox(Browser):
         assert not profile, "this browser's profiles have no options here"
         command = self._session.command
         user = command("browser.createUserContext")["userContext"]
-        context = command("browsingContext.create", type="window", userContext=user)["context"]
+        with self._session.focus:
+            made = command("browsingContext.create", type="window", userContext=user)
+        context = made["context"]
         tab = self._tabs[context] = FirefoxTab(self._session, context)
         try:
             command("browsingContext.navigate", context=context, url=url, wait="complete")
