@@ -60,8 +60,8 @@ def timeline(
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request: the status, an `int`;
-        the `bytes` of each non-empty body message; and `"end"` when the response was complete.
+        Pairs of a time, in seconds since the request, and what was sent: the status, an
+        `int`; the `bytes` of each non-empty body message; `"end"` when the response was over.
 
     Raises:
         RuntimeError: It was called in an event loop, for example by an `async` test.
