@@ -342,8 +342,8 @@ def diagnose_end(seen: Recorder) -> Finding:
     *silences, last = seen.silences
     longest, total = max(seen.silences), f"{seen.now:.1f} s"
     is_complete, is_cut = seen.end == "complete", seen.end == "cut off"
-    # A limit on silence is longer than each silence that it has allowed. Some proxies count it
-    # from the request if the data came soon after it.
+    # An idle timeout is longer than each idle period before it. Some proxies count it from the
+    # request if the data arrived soon after that.
     is_longest = last > 1.5 * max(silences, default=0) + 0.5
     is_limit = is_round(last) or (is_cut and is_round(seen.now))
     if is_longest and is_limit and (is_cut or (is_complete and last > 1.5)):

@@ -60,8 +60,9 @@ def timeline(
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request: the status, an `int`;
-        the `bytes` of each non-empty body message; and `"end"` when the response was complete.
+        What was sent, each with its time in seconds since the request. It is the status, an
+        `int`; the `bytes` of each non-empty body message; and `"end"` when the response was
+        complete.
 
     Raises:
         RuntimeError: It was called in an event loop, for example by an `async` test.
@@ -81,7 +82,7 @@ def timeline(
         return await serve()
 
     if clock is not None:
-        # Whoever has a trio clock has imported trio. anyio 4.0 does not pass options on.
+        # If there is a trio clock, trio has been imported. anyio 4.0 does not pass options on.
         sent: list[tuple[float, Sent]] = sys.modules["trio"].run(serve, clock=clock)
         return sent
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
