@@ -50,7 +50,7 @@ def caused_by_disconnect(error: BaseException) -> bool:
 
 
 def _related(error: BaseException) -> list[BaseException]:
-    """Return an error, its causes and contexts, theirs, and the members of groups among them.
+    """Return an error and, recursively, its causes, its contexts and the members of groups.
 
     Each is visited once: Python does not prevent circular causes, and `raise error from
     error` is one.

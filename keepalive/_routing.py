@@ -47,7 +47,7 @@ _FOREIGN_SYNTAX: Final = (
     (re.compile(r"<(?:\w+:)?(\w+)>"), r"{\1}"),  # Flask, Django
     (re.compile(r"(?<=/):(\w+)"), r"{\1}"),  # Express, Rails
 )
-"""Other frameworks' parameters, and ours; otherwise they would be matched as literal text."""
+"""Other frameworks' syntax and its replacement; it would be matched as literal text."""
 
 
 @dataclass(frozen=True, slots=True)

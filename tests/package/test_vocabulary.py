@@ -1,15 +1,18 @@
-"""The package's words: standard terms, and no figures of speech where one of those exists.
+"""The words of the package and of the documentation: standard terms and plain English.
 
-The check is a function from source text to complaints, and is fed bad and good examples too.
+The checks are functions from text to complaints, and are also given bad and good examples.
 """
 
 import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from support.sources import of_each_module
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 BANNED_WORDS = re.compile(
     r"hearts?|beat(s|en|ing)?|pulse[sd]?|pulsing|walk(s|ed|ing|ers?)?|sayings?|compan(y|ies)"
@@ -18,6 +21,43 @@ BANNED_WORDS = re.compile(
 BANNED_PAIRS = {("hands", "off")}
 BANNED_HEADINGS = re.compile(r"\bLaw:")
 BANNED_OPENINGS = re.compile(r"\s*(Hear|See\s+that|Have|Take|Tell|Let)\b")
+
+BANNED_PHRASES = (
+    # Private words for which there is a standard term.
+    r"limits? on silence|idle limits?",  # idle timeout
+    r"in (its|the) app'?s? (place|stead)",  # on the app's behalf
+    r"proper(ly)? ends?|ends? properly",  # ends cleanly
+    r"patience|deaf(ness)?|contestants?|evening",  # timeout, not listening, setup, shutdown
+    r"(bare|unwrapped) (app|one|stream)s?|comes? out bare",  # without the middleware
+    r"(may|might|can) stand|stands? (in|inside|at|behind|between|where)",  # can be inserted
+    r"(client|who|that|which) (leaves|has left|has gone)|clients? (leave|have (left|gone))",
+    r"gone clients?|clients?'?s? leaving|vanishes",  # disconnects
+    r"hears? (of|about|nothing)|learns? of",  # is notified of
+    # German word order, and idioms that read like it.
+    r"(right|just) behind",  # right after
+    r"behind (the|an?|its|that) (event|response|headers?|last|request|body|space|end|ping)",
+    r"(?<!there )(is|are|was) no (?!longer\b|more\b|other\b|single\b|less\b|body\b)\w+",
+    r"anew|for ever|in the midst|mend(s|ed|ing)?|so many seconds|all the same|known from",
+    r"ours|theirs|of no account|takes? no notice|without a word|that (were|was) tried",
+    r"tried with|left alone|whoever|knows? no",
+)
+PHRASE = re.compile(rf"\b({'|'.join(BANNED_PHRASES)})\b", re.IGNORECASE)
+CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+
+NOT_YET_EDITED = {
+    "README.md",
+    "docs/how-to/vllm.md",
+    "docs/index.md",
+    "docs/performance.md",
+    "docs/tutorial.md",
+}
+"""Pages that still contain some of them. Remove a page from this list when it is edited."""
+
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+)
 
 ESCAPE = re.compile(r"\\[a-z]")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # as split at underscores and camel case
@@ -53,8 +93,73 @@ def vocabulary_complaints(text: str) -> Iterator[str]:
             yield f"line {line}: a docstring that begins with {opening[1]!r}"
 
 
+def prose_complaints(page: str) -> Iterator[str]:
+    """Complain of banned phrases in a page's text; code is not text."""
+    text = CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), page)
+    for found in PHRASE.finditer(re.sub(r"(?<=\S)\n(?=\S)", " ", text)):
+        yield found[0].lower()
+
+
+def docstring_complaints(text: str) -> Iterator[str]:
+    """Complain of banned phrases in the docstrings, comments and messages of a module."""
+    for line, content in enumerate(text.splitlines(), 1):
+        if ":return:" not in content:
+            yield from (f"line {line}: {found[0]}" for found in PHRASE.finditer(content))
+
+
 def test_the_package_uses_standard_terms():
     assert of_each_module(vocabulary_complaints) == []
+
+
+def test_the_package_uses_plain_phrases():
+    assert of_each_module(docstring_complaints) == []
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - NOT_YET_EDITED))
+def test_a_page_uses_plain_phrases(page):
+    assert list(prose_complaints((ROOT / page).read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("page", sorted(NOT_YET_EDITED))
+def test_a_page_that_has_been_edited_is_not_listed_any_more(page):
+    assert list(prose_complaints((ROOT / page).read_text(encoding="utf-8"))) != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("an idle limit", "Limits on silence", "in the app's place", "a proper end"),
+        *(
+            "it ends properly",
+            "the kernel's patience",
+            "the bare one",
+            "where a ping may stand",
+        ),
+        *("the client has gone", "a client that leaves", "clients leave", "hears of it"),
+        *("right behind the event", "behind the headers", "a response that is no stream"),
+        *("Signals are no numbers", "connects anew", "for ever", "so many seconds"),
+        *("ours is better", "all the same", "the clients that were tried", "without a word"),
+        *("an idle\nlimit", "# Never, for ever", "| deaf |", "**left alone**"),
+    ],
+)
+def test_a_banned_phrase_is_seen(text):
+    assert len(list(prose_complaints(text))) == 1
+    assert list(docstring_complaints(f"# {text}")) or "\n" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "An idle timeout. The app is behind a proxy. `patience` and `is no stream`.",
+        "There is no stream. This is no longer true, and there are no other ones.",
+        "```python\nevening = ours  # for ever\n```\nFine.",
+        "~~~text\nis no stream\n~~~",
+        "No single ping works; it stands for a request; after the event; a colour, hours.",
+        "It is forever; within a client; tried again; a mendicant; an endpoint.",
+    ],
+)
+def test_other_phrases_are_allowed(text):
+    assert list(prose_complaints(text)) == []
 
 
 @pytest.mark.parametrize(
