@@ -109,6 +109,7 @@ class FirefoxTab(Tab):
         source = {"type": "key", "id": "keyboard", "actions": actions}
         with self._session.focus:
             self._session.command("browsingContext.activate", context=self._context)
+            self.wait_for("document.hasFocus()")
             self._session.command(
                 "input.performActions", context=self._context, actions=[source]
             )

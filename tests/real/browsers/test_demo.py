@@ -22,6 +22,7 @@ from real.browsers.demo_page import (
     size,
 )
 from real.browsers.engines import CHROMIUM
+from real.browsers.webkit import WebKitTab
 from real.http_clients import complaints
 from real.processes import EXAMPLES, PATH
 
@@ -71,13 +72,24 @@ def assert_complains(page, failed_loads):
         assert [text.partition(" (")[0] for text in page.tab.failed_loads] == failed_loads
 
 
+def start_again(*pages):
+    """Start streams anew that may be old: another page takes its time to open."""
+    for page in pages:
+        page.kept.press(".start")
+    for page in pages:
+        page.kept.wait_until("open")
+        page.kept.wait_for_pings(1)
+
+
 def assert_is_cut(side):
     said = re.fullmatch(
-        r"The proxy dropped the connection after ([\d.]+) s without data\. "
-        r"The answer never arrived\.",
+        r"(The proxy dropped the connection|The connection was lost) after ([\d.]+) s without"
+        r" data\. The answer never arrived\.",
         side.state,
     )
-    assert float(said[1]) >= 0.9 * LIMIT
+    assert said, side.state
+    # A page that has got its last bytes late, on a busy machine, doesn't blame the proxy.
+    assert said[1] == "The connection was lost" or float(said[2]) >= 0.9 * LIMIT
     assert side.texts(".said li") == [side.text(".said li")]
     assert side.number("pings") == 0
 
@@ -100,6 +112,21 @@ def one_stream_is_cut_and_the_other_is_whole(stage):
         assert page.asked_for("/plain/") == 2
         assert page.asked_for("/kept/") == 1
         assert_complains(page, [CUT, CUT])
+
+
+@scenario
+def a_cut_is_an_error_to_fetch_but_an_end_in_webkit(stage):
+    with stage.page() as page:
+        page.plain.wait_until("cut")
+        (url,) = {url for url in page.urls if "/plain/" in url}
+        page.tab.evaluate(
+            "(url) => { how = ''; fetch(url).then((response) => response.text())"
+            ".then(() => { how = 'end'; }, () => { how = 'error'; }); }",
+            url,
+        )
+        page.tab.wait_for("how")
+        is_webkit = isinstance(page.tab, WebKitTab)
+        assert page.tab.evaluate("how") == ("end" if is_webkit else "error")
 
 
 @scenario
@@ -131,7 +158,7 @@ def the_pings_are_marked_and_counted_as_the_server_does(stage):
 @scenario
 def an_abort_ends_one_stream_and_the_page_says_why(stage):
     with stage.page() as page, stage.page() as other:
-        page.kept.wait_for_pings(1)
+        start_again(page)
         page.kept.press("#abort")
         page.kept.wait_to_have_said("Aborted: no more pings")
         page.kept.wait_to_say("Reason: aborted.")
@@ -153,8 +180,7 @@ def an_abort_ends_one_stream_and_the_page_says_why(stage):
 @scenario
 def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
     with stage.alone("ended") as alone, alone.page() as page, alone.page() as other:
-        page.kept.wait_for_pings(1)
-        other.kept.wait_for_pings(1)
+        start_again(page, other)
         page.kept.press("#shutdown")
         page.kept.wait_to_have_said("Shutting down: no more pings")
         for one in (page, other):

@@ -11,12 +11,14 @@ from typing import Any, Final, TypeVar
 
 from a2wsgi import WSGIMiddleware
 from real.frameworks.around import ENDING
-from real.frameworks.streams import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, paced
+from real.frameworks.streams import EVENTS, NDJSON, OPTIONS, RECORDS, WHOLE, note, paced
 from support.internals import ASGIApp, Receive, Scope, Send
 
 from keepalive import KeepaliveMiddleware
 
 T = TypeVar("T")
+
+MANY: Final = 100
 
 LOOP: Final[ContextVar[asyncio.AbstractEventLoop]] = ContextVar("LOOP")
 """The server's; a2wsgi runs a thread in the context of its request."""
@@ -33,11 +35,20 @@ def in_thread(source: AsyncIterator[T]) -> Iterator[T]:
         yield item
 
 
+def busy() -> Iterator[bytes]:
+    """Be silent, and then send more than a2wsgi's queue holds."""
+    for name in in_thread(paced(EVENTS[:1])):
+        yield from [f"data: {name}\n\n".encode()] * MANY
+    note("has sent all")
+
+
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Serve a request."""
-    kinds = {"/events": "text/event-stream", "/records": NDJSON}
+    kinds = dict.fromkeys(("/events", "/busy"), "text/event-stream") | {"/records": NDJSON}
     kind = kinds.get(environ["PATH_INFO"], "application/json")
     start_response("200 OK", [("Content-Type", kind)])
+    if environ["PATH_INFO"] == "/busy":
+        return busy()
     if environ["PATH_INFO"] == "/events":
         return (f"data: {name}\n\n".encode() for name in in_thread(paced(EVENTS)))
     if environ["PATH_INFO"] == "/records":

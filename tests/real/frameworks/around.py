@@ -42,7 +42,14 @@ def starlette_app(context: Callable[[Request], object]) -> Starlette:
         task = BackgroundTask(afterwards)
         return StreamingResponse(body(), media_type="text/event-stream", background=task)
 
-    return Starlette(routes=[Route("/events", events)])
+    async def fails(_: Request) -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            yield "data: one\n\n"
+            raise RuntimeError("on purpose")
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return Starlette(routes=[Route("/events", events), Route("/fails", fails)])
 
 
 def variants(

@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from http.client import IncompleteRead
 
 import pytest
 from real.compatibility import BOOKS
@@ -68,9 +69,9 @@ def headers(token):
     }
 
 
-def opened(server, variant):
+def opened(server, variant, path="/events"):
     token = uuid.uuid4().hex
-    return closing(Reading(server, variant, "/events", headers(token), token=token))
+    return closing(Reading(server, variant, path, headers(token), token=token))
 
 
 def whole(part, server, variant):
@@ -200,6 +201,20 @@ def test_nothing_is_logged(part, take, servers):
     server = servers[part.name]
     assert complaints(server.process.log) == []
     assert server.of("none", "reported") == server.of("none", "warning") == []
+
+
+@pytest.mark.parametrize("name", ["opentelemetry", "sentry", "ddtrace"])
+def test_an_app_that_fails_is_reported(name, tmp_path):
+    """The twin: what the tests above would find."""
+    part = next(part for part in PARTS if part.name == name)
+    need(*part.needed)
+    with serving([name], tmp_path) as servers:
+        for side in COLUMNS:
+            with opened(servers[name], side, "/fails") as made:
+                with pytest.raises(IncompleteRead):
+                    made.read()
+                servers[name].wait(made.token, "reported")
+        assert complaints(servers[name].process.log)
 
 
 def test_streams_are_counted_once_by_prometheus(servers):

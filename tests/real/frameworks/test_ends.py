@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 from real.frameworks.cases import CASES
 from real.frameworks.measuring import taken
-from real.frameworks.reading import serving
+from real.frameworks.reading import Reading, serving
 from real.http_clients import complaints, parsed
 from real.parts import missing, need
 
@@ -45,3 +45,19 @@ def test_an_end_by_the_middleware_is_clean(servers, case):
         assert [fact["how"] for fact in found.of("call over")] == ["returned"]
     own = [line for line in complaints(server.process.log) if case.logs and case.logs in line]
     assert complaints(server.process.log) == own
+
+
+def test_a_wsgi_app_that_goes_on_sending_blocks_its_thread_for_ever(tmp_path):
+    """a2wsgi's own: its queue has no reader any more when a send has failed."""
+    need("a2wsgi", "uvicorn")
+    with serving(["a2wsgi"], tmp_path) as servers:
+        server = servers["a2wsgi"]
+        with closing(Reading(server, "ended", "/busy")) as ended:
+            ended.read()
+            server.open(ended.token, 2)
+            server.wait(ended.token, "call over")
+        with closing(Reading(server, "kept", "/busy")) as kept:
+            server.open(kept.token, 2)
+            kept.read()
+            server.wait(kept.token, "has sent all")
+        assert not server.of(ended.token, "has sent all")
