@@ -82,7 +82,7 @@ def timeline(
         return await serve()
 
     if clock is not None:
-        # Whoever has a trio clock has imported trio. anyio 4.0 does not pass options on.
+        # A trio clock exists, so trio has been imported. anyio 4.0 does not pass options on.
         sent: list[tuple[float, Sent]] = sys.modules["trio"].run(serve, clock=clock)
         return sent
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:

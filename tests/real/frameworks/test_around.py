@@ -20,7 +20,7 @@ from real.parts import missing, need
 pytestmark = [pytest.mark.real, pytest.mark.parts]
 
 BOOK, TABLE = BOOKS["frameworks"], "around"
-COLUMNS = {"kept": "around ours", "outside": "inside ours"}
+COLUMNS = {"kept": "around KeepaliveMiddleware", "outside": "inside it"}
 ENDED = {"kept": "ended", "outside": "ended-outside"}
 AS_WITHOUT = "kept alive; context and ends as without"
 
