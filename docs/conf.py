@@ -22,6 +22,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples", "plots"]
@@ -36,6 +37,8 @@ plot_html_show_source_link = False
 plot_working_directory = str(Path(__file__).parent)
 
 myst_heading_anchors = 3
+# No button on output: only blocks that are meant to be copied have a language.
+copybutton_selector = "div.highlight-python pre, div.highlight-sh pre, div.highlight-js pre"
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -58,6 +61,9 @@ nitpick_ignore = [
     ("py:class", "collections.abc.MutableMapping"),
     ("py:class", "typing_extensions.Unpack"),
     ("py:class", "trio.abc.Clock"),
+    # The names of ASGI's types in the middleware's signature.
+    ("py:class", "ASGIApp"),
+    ("py:class", "Scope"),
     # The middleware's signature names it; its fields are those of `Policy`.
     ("py:class", "keepalive._policy.MiddlewareOptions"),
     ("py:class", "keepalive._policy.PolicyOptions"),

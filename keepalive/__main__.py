@@ -18,22 +18,24 @@ Exit status:
   130  interrupted by Ctrl-C, after a report of what had arrived until then
 """
 
-import argparse
 import json
 import os
 import re
 import sys
 import textwrap
 import zlib
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from email import message_from_string
+from email.message import Message
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple, TextIO, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
+from anyio.streams.buffered import BufferedByteReceiveStream as Stream
 
 # The command line and the request
 
@@ -46,148 +48,92 @@ def http_url(text: str) -> SplitResult:
     return url
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> Namespace:
     """Return the options of the command line; exit with a message if it is not correct."""
-    description, _, epilog = (__doc__ or "").partition("Examples:")
-    parser = argparse.ArgumentParser("python -m keepalive", description=description)
-    parser.epilog, parser.formatter_class = f"Examples:{epilog}", argparse.RawTextHelpFormatter
+    parser = ArgumentParser("python -m keepalive", description=__doc__)
+    parser.formatter_class = RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("url", metavar="URL", help="address of the stream, http or https")
+    add("url", metavar="URL", type=http_url, help="address of the stream, http or https")
     clients = ("browser", "openai", "anthropic", "curl")
     add("--as", dest="client", choices=clients, default="browser", help="default: browser")
     add("-X", dest="method", help="request method; default: GET, or POST if there is a body")
     add("-H", dest="header", action="append", default=[], help="request header, NAME: VALUE")
-    add("-d", dest="data", type=str.encode, help="request body")
+    add("-d", dest="data", default="", help="request body")
     add("--for", dest="seconds", type=float, default=75.0, help="seconds to wait; default: 75")
     add("--json", action="store_true", help="print each observation as a line of JSON")
     options = parser.parse_args(arguments)
-    try:
-        options.url = http_url(options.url)
-    except ValueError as error:
-        parser.error(str(error))
     if not 0 < options.seconds < 1e6:
         parser.error("--for takes a positive number of seconds")
-    if options.data is None:
-        options.data = b'{"stream": true}' if options.client in clients[1:3] else b""
     options.method = options.method or ("POST" if options.data else "GET")
+    options.is_live = sys.stdout.isatty() and not options.json
     return options
 
 
 def client_headers(client: str) -> dict[str, str]:
     """Return the headers by which the middleware recognizes a client, see `_defaultping`."""
-    if client == "curl":
-        return {"accept": "*/*", "user-agent": "curl/8.0.0"}
-    common = {"accept": "application/json", "accept-encoding": "gzip, deflate"}
-    if client == "browser":  # an `EventSource`
-        no_cache = {"cache-control": "no-cache", "pragma": "no-cache"}
-        return common | no_cache | {"accept": "text/event-stream", "accept-language": "en"}
-    sdk = common | {"content-type": "application/json", "x-stainless-lang": "python"}
-    return sdk | ({"anthropic-version": "2023-06-01"} if client == "anthropic" else {})
+    json_type = "application/json"
+    sdk = {"accept": json_type, "content-type": json_type, "x-stainless-lang": "python"}
+    return {
+        "browser": {"accept": "text/event-stream", "pragma": "no-cache"},  # an `EventSource`
+        "openai": sdk,
+        "anthropic": sdk | {"anthropic-version": "2023-06-01"},
+        "curl": {"accept": "*/*", "user-agent": "curl/8.0.0"},
+    }[client]
 
 
-def encode_request(options: argparse.Namespace, url: SplitResult) -> bytes:
-    """Return the request for a URL: the given one, or that of a redirect.
-
-    The headers of `-H` are for the given origin only, since they may contain credentials.
-    """
-    headers = {"host": url.netloc.rpartition("@")[2]}
-    if options.data:
+def encode_request(options: Namespace) -> bytes:
+    """Return the request, in which the headers of `-H` replace others of the same name."""
+    url, length = options.url, len(options.data.encode())
+    headers = {"host": url.netloc.rpartition("@")[2], "accept-encoding": "gzip, deflate"}
+    if length:
         headers["content-type"] = "application/x-www-form-urlencoded"
-        headers["content-length"] = str(len(options.data))
+        headers["content-length"] = str(length)
     headers |= client_headers(options.client)
-    for text in options.header if url[:2] == options.url[:2] else ():
-        name, _, value = text.partition(":")
+    for header in options.header:
+        name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     fields = [f"{name}: {value}" for name, value in headers.items() if value]
-    lines = [f"{options.method} {target} HTTP/1.1", *fields, "", ""]
-    return "\r\n".join(lines).encode() + bytes(options.data)
+    lines = [f"{options.method} {target} HTTP/1.1", *fields, "", str(options.data)]
+    return "\r\n".join(lines).encode()
 
 
 # HTTP/1.1
 
 
-class Response:
-    """Parses an HTTP/1.1 response that arrives in pieces of any size.
+async def receive_line(stream: Stream) -> str:
+    """Receive a line, and return it without its end."""
+    return (await stream.receive_until(b"\n", 65536)).decode("latin-1").rstrip("\r")
 
-    Attributes:
-        head: The status line and the headers.
-        status: 0 until the headers are complete.
-        is_complete: Whether the end of the response has arrived. A response that is not a
-            stream, one with an error or with a length, is complete without its body.
-        ends_at_eof: Whether the end of the connection is the end of the response.
-    """
 
-    def __init__(self) -> None:
-        self.head = ""
-        self.status = 0
-        self.is_complete = self.ends_at_eof = False
-        self._buffer = self._body = b""
-        self._parser = self._parse()
+async def receive_head(stream: Stream) -> tuple[str, Message]:
+    """Return the status line and the headers of the final response."""
+    while True:
+        status_line, fields = await receive_line(stream), ""
+        if not re.match(r"HTTP/1\.[01] [1-9]\d\d", status_line):
+            raise ValueError(f"not HTTP/1.1: {status_line[:40]!r}")
+        while line := await receive_line(stream):
+            fields += f"{line}\n"
+        if status_line[9] != "1":  # not an informational response
+            return status_line, message_from_string(fields)
 
-    def header(self, name: str) -> str:
-        """Return the values of a header, joined; an empty string if there is none."""
-        return ", ".join(re.findall(rf"(?im)^{name}:[ \t]*(.*?)[ \t]*$", self.head))
 
-    def feed(self, data: bytes) -> bytes:
-        """Return the part of the body that is in `data`, decompressed.
-
-        Raises:
-            ValueError: The response is not HTTP/1.1.
-            zlib.error: The body is not compressed as the headers say.
-        """
-        self._buffer += data
-        next(self._parser, None)
-        body, self._body = self._body, b""
-        return body
-
-    def _parse(self) -> Generator[None]:
-        """Parse the response from its start to its end; each `yield` waits for more data."""
-        status = 0
-        while status < 200:  # informational responses come before the final one
-            self.head = (yield from self._line()) + "\n"
-            if not (found := re.match(r"HTTP/1\.[01] (\d{3})", self.head)):
-                raise ValueError(f"not a status line: {self.head[:40]!r}")
-            while line := (yield from self._line()):
-                self.head += line + "\n"
-            status = int(found[1])
-        self.status = status
-        if 200 <= status < 300 and status != 204 and not self.header("content-length"):
-            yield from self._parse_body()
-        self.is_complete = True
-
-    def _parse_body(self) -> Generator[None]:
-        is_compressed = self.header("content-encoding") in ("gzip", "deflate")
-        decompress = zlib.decompressobj(47).decompress if is_compressed else bytes
-        self.ends_at_eof = "chunked" not in self.header("transfer-encoding").lower()
-        while size := sys.maxsize if self.ends_at_eof else (yield from self._chunk_size()):
-            while size > 0:
-                while not self._buffer:
-                    yield
-                part, self._buffer = self._buffer[:size], self._buffer[size:]
-                self._body += decompress(part)
-                size -= len(part)
-            yield from self._line()
-        while (yield from self._line()):  # trailers
-            pass
-
-    def _chunk_size(self) -> Generator[None, None, int]:
-        return int((yield from self._line()).partition(";")[0], 16)
-
-    def _line(self) -> Generator[None, None, str]:
-        while b"\n" not in self._buffer:
-            yield
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode("latin-1").rstrip("\r")
+async def receive_body(stream: Stream, headers: Message) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of a body as they arrive, until it is complete."""
+    if "chunked" not in headers.get("transfer-encoding", "").lower():
+        async for piece in stream:
+            yield piece
+        return
+    while size := int((await receive_line(stream)).partition(";")[0], 16):
+        while size > 0:
+            piece = await stream.receive(min(size, 65536))
+            size -= len(piece)
+            yield piece
+        await receive_line(stream)
 
 
 # What is observed
 
-End: TypeAlias = Literal["", "still open", "complete", "cut off", "interrupted", "failed"]
-Verdict: TypeAlias = Literal["ok", "problem", "note"]
-Kind: TypeAlias = (
-    Literal["headers", "header", "first byte", "event", "ping", "data", "end"] | Verdict
-)
 RELEVANT_HEADERS: Final = "location|content-[a-z]+|cache-control|x-accel-buffering|server|via"
 
 
@@ -195,112 +141,93 @@ class Observation(NamedTuple):
     """Something that was observed, and how many seconds after the request was sent."""
 
     at: float
-    what: Kind
+    what: str
     detail: str
 
 
 class Recorder:
-    """Records what is observed of a response. It is given the time, and has no clock.
+    """Records observations, and can print each as a line of JSON when it is made.
 
     Attributes:
-        now: The time, in seconds since the request was sent.
-        observations: In the order of their times.
-        arrivals: When data arrived, headers included, the mere end of a body excluded.
-        size: Bytes of the body, decompressed.
-        end: An empty string until the end.
+        observations: All of them, in the order of time.
+        began: When the last request was sent.
+        status: That of the last response; 0 until its headers have arrived.
+        headers: Those of the last response.
+        length: That of its body.
     """
 
-    def __init__(self) -> None:
-        self.response = Response()
-        self.now = 0.0
+    def __init__(self, *, prints_json: bool = False) -> None:
         self.observations: list[Observation] = []
-        self.arrivals: list[float] = []
-        self.size = 0
-        self.end: End = ""
-        self._line = b""
-        self._block = ""
+        self._prints_json = prints_json
 
-    def times(self, *kinds: Kind) -> list[float]:
-        """Return when something was observed, to a tenth of a second."""
-        return [round(x.at, 1) for x in self.observations if x.what in kinds]
+    def start(self, request: str) -> None:
+        """Record a request, and forget the response to the one before."""
+        self.began, self._first = anyio.current_time(), len(self.observations)
+        self.status, self.headers, self.length = 0, Message(), 0
+        self.note("request", request)
 
-    @property
-    def silences(self) -> list[float]:
-        """Seconds between arrivals, and from the last one to the end."""
-        return [b - a for a, b in pairwise([*self.arrivals, self.now])]
-
-    def note(self, what: Kind, detail: str) -> None:
+    def note(self, what: str, detail: str) -> None:
         """Record an observation."""
-        self.observations.append(Observation(round(self.now, 3), what, detail))
+        at = round(anyio.current_time() - self.began, 3)
+        self.observations.append(Observation(at, what, detail))
+        if self._prints_json:
+            print(json.dumps(self.observations[-1]._asdict()), flush=True)
 
-    def finish(self, end: End, detail: str = "") -> None:
-        """Record the end."""
-        self.end = end
-        self.note("end", detail or end)
+    def times(self, *kinds: str) -> list[float]:
+        """Return when something was observed since the last request."""
+        return [x.at for x in self.observations[self._first :] if x.what in kinds]
 
-    def receive(self, now: float, data: bytes) -> None:
-        """Record data; no data are the end of the connection. Raises as `Response.feed`."""
-        self.now = now
-        if not data:
-            self.finish("complete" if self.response.ends_at_eof else "cut off")
-            return
-        body = self.response.feed(data)
-        if body or not self.response.is_complete or not self.arrivals:
-            self.arrivals.append(now)
-        if self.response.status and not self.times("headers"):
-            self.note("headers", self.response.head.partition("\n")[0])
-            for text in re.findall(rf"(?im)^(?:{RELEVANT_HEADERS}):.*$", self.response.head):
-                self.note("header", text)
-        if body:
-            self._receive_body(body)
-        if self.response.is_complete:
-            self.finish("complete")
 
-    def _receive_body(self, body: bytes) -> None:
-        if not self.size:
-            self.note("first byte", "")
-        self.size += len(body)
-        is_readable = self.response.header("content-encoding") in ("", "gzip", "deflate")
-        if is_readable and "text/event-stream" in self.response.header("content-type"):
-            *lines, self._line = (self._line + body).split(b"\n")
-            for line in lines:
-                self._receive_line(line.decode(errors="replace").rstrip("\r"))
-        elif body.isspace():
-            for _ in body:
-                self.note("ping", "whitespace")
-        else:
-            self.note("data", f"{len(body)} bytes")
+async def record_response(stream: Stream, seen: Recorder) -> None:
+    """Record a response to its end, or to its headers if they are not those of a stream."""
+    status_line, seen.headers = await receive_head(stream)
+    seen.status = int(status_line[9:12])
+    seen.note("headers", status_line)
+    for name, value in seen.headers.items():
+        if re.fullmatch(RELEVANT_HEADERS, name, re.IGNORECASE):
+            seen.note("header", f"{name}: {value}")
+    if "content-length" in seen.headers:
+        seen.length = int(seen.headers["content-length"])
+    elif 200 <= seen.status < 204:
+        async with aclosing(receive_body(stream, seen.headers)) as pieces:
+            await record_body(pieces, seen)
 
-    def _receive_line(self, line: str) -> None:
-        if line.startswith(":"):
-            self.note("ping", "comment")
-        if line:
-            self._block += f"{line}\n"
-            return
-        *_, name = re.findall("(?m)^event: ?(.+)$", f"event: message\n{self._block}")
-        if re.search("(?m)^[^:]", self._block):  # it has a field
-            self.note("ping" if name == "ping" else "event", f"event: {name}")
-        elif not self._block:
-            self.note("ping", "blank line")
-        self._block = ""
+
+async def record_body(pieces: AsyncGenerator[bytes, None], seen: Recorder) -> None:
+    """Record when a body arrives, and the events and pings in it."""
+    encoding = seen.headers.get("content-encoding", "identity").lower()
+    is_readable = encoding in ("identity", "gzip", "deflate")
+    decode = zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else bytes
+    has_events = is_readable and seen.headers.get_content_type() == "text/event-stream"
+    rest, event = b"", ""
+    async for piece in pieces:
+        seen.note("data", "body")
+        seen.length += len(piece)
+        data = decode(piece)
+        if data.isspace() and not has_events:
+            seen.note("ping", "white space")
+        *lines, rest = (rest + data).split(b"\n") if has_events else [b""]
+        for line in lines:
+            name, colon, value = line.decode(errors="replace").strip().partition(":")
+            if name:
+                event = value.strip() if name == "event" else event or "message"
+            elif colon:
+                seen.note("ping", "comment")
+            elif event:
+                seen.note("ping" if event == "ping" else "event", f"event: {event}")
+                event = ""
 
 
 # What it means
 
-START: Final = """If the app starts its response that late, set start_after. If not, a proxy
-holds the headers back: leave anti_buffering=True, or set first_ping=0. See docs/early.md."""
+START: Final = "Set start_after if the app is so slow, else first_ping=0. See docs/early.md."
 IDLE: Final = """Set interval to half of that at most, or raise nginx's proxy_read_timeout,
 HAProxy's timeout server, Caddy's read_timeout, Apache's ProxyTimeout. See docs/proxies.md."""
-TOTAL: Final = """Pings do not help: set max_lifetime below that, so that streams end well and
-clients reconnect, or raise the limit. See docs/how-to/intervals.md."""
-HELD: Final = """Leave anti_buffering=True. Where a proxy ignores it, exclude event streams
-from buffering and compression: nginx's proxy_buffering and gzip_types, Caddy's encode,
-Varnish's do_gzip. See docs/proxies.md."""
-NO_PING: Final = """Wrap the app in KeepaliveMiddleware, inside any compressor. See whether
-routes exclude the path and whether interval is longer than that. See docs/tutorial.md."""
+TOTAL: Final = "Pings do not help: set max_lifetime below that. See docs/how-to/intervals.md."
+HELD: Final = """Leave anti_buffering=True, and exclude event streams from nginx's gzip_types
+and proxy_buffering, Caddy's encode, Varnish's do_gzip. See docs/proxies.md."""
+NO_PING: Final = "Wrap the app in the middleware, inside any compressor. See docs/tutorial.md."
 REQUEST: Final = "Check the URL, its scheme and port, and the request: --as, -X, -H, -d."
-LOGS: Final = "See the logs of the app and of the proxies."
-Finding: TypeAlias = tuple[Verdict, str]
 
 
 def is_round(seconds: float) -> bool:
@@ -313,69 +240,37 @@ def is_round(seconds: float) -> bool:
     return seconds > 0.5 and abs(seconds - round(seconds / step) * step) < tolerance
 
 
-def diagnose(seen: Recorder) -> Iterator[Finding]:
-    """Return what the observations mean and what to do about it, the main thing first."""
-    status, after = seen.response.status, f"after {seen.now:.1f} s"
-    media_type = seen.response.header("content-type") or "no media type"
-    length = seen.response.header("content-length")
-    if not length and seen.end == "complete" and seen.now < 1:
-        length = "" if "text/event-stream" in media_type else str(seen.size)
-    if seen.end == "failed":
-        yield "problem", f"The request failed. {REQUEST}"
-    elif not status:
-        is_closed = seen.end == "cut off" and seen.now < 1
-        yield "problem", f"No response {after}. {REQUEST if is_closed else START}"
-    elif status >= 300:
-        is_timeout = status in (408, 502, 503, 504, 524) and seen.now > 1
-        yield "problem", f"Status {status} {after}. {START if is_timeout else REQUEST}"
-    elif length:
-        yield "problem", f"Not a stream: {media_type}, {length} bytes. {REQUEST}"
-    else:
-        delivery = list(diagnose_delivery(seen))
-        is_held = any(what == "problem" for what, _ in delivery)
-        yield from [] if is_held and seen.end != "cut off" else [diagnose_end(seen)]
-        yield from delivery
-
-
-def diagnose_end(seen: Recorder) -> Finding:
-    """Return whether the stream was kept alive, or why not."""
-    *silences, last = seen.silences
-    longest, total = max(seen.silences), f"{seen.now:.1f} s"
-    is_complete, is_cut = seen.end == "complete", seen.end == "cut off"
-    # An idle timeout is longer than each idle period before it. Some proxies count it from the
-    # request if the data arrived soon after that.
-    is_longest = last > 1.5 * max(silences, default=0) + 0.5
-    is_limit = is_round(last) or (is_cut and is_round(seen.now))
-    if is_longest and is_limit and (is_cut or (is_complete and last > 1.5)):
-        how = "Ended as if complete, but" if is_complete else "Cut off"
-        return "problem", f"{how} after {last:.1f} s of silence: an idle timeout. {IDLE}"
-    if is_cut and is_round(seen.now):
-        return "problem", f"Cut off after {total}, though not silent: a total timeout. {TOTAL}"
-    if is_cut:
-        return "problem", f"Cut off after {total}: a crash or a restart. {LOGS}"
-    if seen.times("ping") and longest < 31:  # half of the usual limit, 60 s
-        return "ok", f"Kept alive for {total}."
-    if longest < (
-        20 if is_complete else min(20, seen.now / 2)
-    ):  # the default interval is 15 s
-        return "ok", f"Alive for {total}, and never silent for so long that a ping was due."
-    return "problem", f"Silent for {longest:.1f} s without a ping. {NO_PING}"
-
-
-def diagnose_delivery(seen: Recorder) -> Iterator[Finding]:
-    """Return whether something holds the stream back or compresses it."""
-    items = seen.times("event", "ping", "data")
-    bursts = [count for count in Counter(items).values() if count > 2]
-    pings = [count for at, count in Counter(seen.times("ping")).items() if at > 1]
-    if max(pings, default=0) > 1:
-        yield "problem", f"Held back: {max(pings)} pings came at once. {HELD}"
-    elif len(bursts) > 1 and sum(bursts) > 0.8 * len(items) and seen.now > len(set(items)):
-        text = f"Held back, unless the app does so: {max(bursts)} events came at once."
-        yield "problem", f"{text} {HELD}"
-    if items and items[0] > 1 and items[0] == seen.times("headers")[0]:
-        yield "note", f"The headers came only with the first event or ping. {START}"
-    if encoding := seen.response.header("content-encoding"):
-        yield "note", f"Compressed: {encoding}." + ("" if pings else f" {HELD}")
+def diagnose(seen: Recorder, end: str) -> Iterator[tuple[str, str]]:
+    """Yield what the observations mean and what to do about it: the verdict, then notes."""
+    is_complete, is_cut = end == "complete", end.startswith(("cut off", "failed"))
+    times = seen.times("headers", "data", "end")
+    *before, last = [b - a for a, b in pairwise(times)] or [0.0]
+    now, longest = times[-1], max([*before, last])
+    # Some proxies count the last silence from the request.
+    is_idle = last > 1.5 * max(before, default=0) + 0.5 and (is_round(last) or is_round(now))
+    pings = [round(at, 1) for at in seen.times("ping") if at > 1]  # not an app's at the start
+    at_once = max(map(pings.count, pings), default=0)
+    allowed = 31 if seen.times("ping") else 20 if is_complete else min(20, now / 2)
+    status, media_type = seen.status, seen.headers.get("content-type", "no media type")
+    is_page = is_complete and now < times[0] + 1 and "text/event-stream" not in media_type
+    is_page = is_page or "content-length" in seen.headers
+    advice = START if now > 1 and status in (0, 502, 503, 504) else REQUEST
+    problems = [
+        (not status, f"No response after {now:.1f} s. {advice}"),
+        (status >= 204, f"Status {status} after {now:.1f} s. {advice}"),
+        (is_page, f"Not a stream: {media_type}, {seen.length} bytes. {REQUEST}"),
+        (at_once > 1, f"Held back: {at_once} pings came at once. {HELD}"),
+        (is_cut and is_idle, f"Cut off when silent for {last:.1f} s: an idle timeout. {IDLE}"),
+        (is_cut and is_round(now), f"Cut off after {now:.1f} s: a total timeout. {TOTAL}"),
+        (is_cut, f"Cut off after {now:.1f} s: a crash or a restart. See the logs."),
+        (longest > allowed, f"Silent for {longest:.1f} s without a ping. {NO_PING}"),
+    ]
+    ok = f"Alive for {now:.1f} s, and never silent for more than {longest:.1f} s."
+    yield next((("problem", text) for applies, text in problems if applies), ("ok", ok))
+    if is_complete and is_idle:
+        yield "note", f"Ended when silent for {last:.1f} s, perhaps by an idle timeout. {IDLE}"
+    if times[0] > 1 and any(at < times[0] + 0.1 for at in seen.times("data")):
+        yield "note", f"The headers came only with the first data. {START}"
 
 
 # Input and output
@@ -383,132 +278,92 @@ def diagnose_delivery(seen: Recorder) -> Iterator[Finding]:
 Connect: TypeAlias = Callable[..., Awaitable[ByteStream]]
 
 
-async def open_connection(url: SplitResult, tcp: Connect = anyio.connect_tcp) -> ByteStream:
-    """Connect to the host of a URL."""
+async def exchange(options: Namespace, connect: Connect, seen: Recorder, hops: int = 5) -> str:
+    """Send a request, follow redirects, and return how the last response ended."""
+    url, end = options.url, "still open"
+    seen.start(f"{options.method} {url.geturl()} as {options.client}")
     tls = url.scheme == "https"
     port = url.port or (443 if tls else 80)
-    return await tcp(url.hostname, port, tls=tls, tls_standard_compatible=False)
+    with anyio.fail_after(10):
+        stream = await connect(url.hostname, port, tls=tls, tls_standard_compatible=False)
+    async with stream, anyio.create_task_group() as tasks:
+        await stream.send(encode_request(options))
+        seen.began = anyio.current_time()  # from which proxies count
+        tasks.cancel_scope.deadline = seen.began + options.seconds
+        tasks.start_soon(show_progress, options, seen)
+        await record_response(Stream(stream), seen)
+        end = "complete"
+        tasks.cancel_scope.cancel()
+    if not (300 <= seen.status < 400 and "location" in seen.headers and hops):
+        return end
+    options.url = http_url(urljoin(url.geturl(), seen.headers["location"]))
+    if options.url[:2] != url[:2]:
+        options.header = []  # another origin must not get credentials
+    if seen.status < 307:  # as browsers and curl do
+        options.method, options.data = "GET", ""
+    return await exchange(options, connect, seen, hops - 1)
 
 
-@dataclass
-class Session:
-    """The request and its response, and those to which redirects lead.
-
-    Attributes:
-        terminal: For the live line; `None` for no such line.
-        recorders: A new one; one for each redirect that is followed is added.
-    """
-
-    options: argparse.Namespace
-    connect: Connect
-    terminal: TextIO | None
-    recorders: list[Recorder]
-
-    async def run(self) -> None:
-        """Send the request, and follow up to 5 redirects."""
-        url = self.options.url
-        try:
-            for redirects in range(6):
-                if redirects:
-                    self.recorders.append(Recorder())
-                await self._exchange(url, self.recorders[-1])
-                response = self.recorders[-1].response
-                if not (300 <= response.status < 400 and response.header("location")):
-                    break
-                url = http_url(urljoin(url.geturl(), response.header("location")))
-                if response.status < 307:  # as browsers and curl do
-                    self.options.method, self.options.data = "GET", b""
-        except (OSError, ValueError, zlib.error, anyio.BrokenResourceError) as error:
-            reason = getattr(error.__cause__, "exceptions", [error.__cause__ or error])[0]
-            text = str(reason) or "not connected within 10 s"
-            self.recorders[-1].finish("failed", f"{type(reason).__name__}, {text}")
-
-    async def _exchange(self, url: SplitResult, seen: Recorder) -> None:
-        """Send one request, and record the response until it ends or the time is over."""
-        with anyio.fail_after(10):
-            stream = await self.connect(url)
-        async with stream:
-            await stream.send(encode_request(self.options, url))
-            began = anyio.current_time()
-            while not seen.end:
-                self._show_progress(seen)
-                with anyio.move_on_after(min(1.0, self.options.seconds - seen.now)):
-                    try:
-                        data = await stream.receive()
-                    except (anyio.EndOfStream, anyio.BrokenResourceError):
-                        data = b""
-                    seen.receive(anyio.current_time() - began, data)
-                seen.now = anyio.current_time() - began
-                if not seen.end and seen.now >= self.options.seconds:
-                    seen.finish("still open")
-
-    def _show_progress(self, seen: Recorder) -> None:
-        if self.terminal:
-            at, what, _ = seen.observations[-1] if seen.observations else (0.0, "nothing", "")
-            text = f"{seen.now:.0f} of {self.options.seconds:g} s; "
-            text += f"{seen.now - at:.0f} s of silence; last: {what} at {at:.1f} s"
-            print(f"\r{text:79}", end="\r", file=self.terminal, flush=True)
+async def probe(options: Namespace, connect: Connect, seen: Recorder) -> None:
+    """Record what happens to the stream until its end, and what that means."""
+    end = "interrupted"
+    try:
+        end = await exchange(options, connect, seen)
+    except* (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+        end = "cut off"
+    except* (OSError, ValueError, zlib.error, anyio.DelimiterNotFound) as group:
+        error = group.exceptions[0]
+        end = f"failed: {error.__cause__ or error!r}"
+    finally:
+        seen.note("end", end)
+        for verdict, text in diagnose(seen, end):
+            seen.note(verdict, text)
 
 
-def moments(times: list[float], forms: str = "") -> str:
-    """Return how many times there are and which: the first ones and the last."""
-    words = [f"{at}" if n == 1 else f"{at} ({n}x)" for at, n in Counter(times).items()]
-    words[7:-1] = ["..."] if len(words) > 8 else words[7:-1]
-    return f"{len(times)}{forms}, at {', '.join(words)} s" if words else "none"
+async def show_progress(options: Namespace, seen: Recorder) -> None:
+    """On a terminal, show each second for how long nothing has arrived."""
+    while options.is_live:
+        at, what, _ = seen.observations[-1]
+        silence = anyio.current_time() - seen.began - at
+        text = f"{at + silence:.0f} s; {silence:.0f} s of silence; last: {what} at {at:.1f} s"
+        print(f"\r{text:79}", end="\r", flush=True)
+        await anyio.sleep(1)
 
 
-def report(seen: Recorder) -> Iterator[tuple[str, str]]:
-    """Return what was observed, as labels and texts."""
-    forms = sorted({f" ({x.detail})" for x in seen.observations if x.what == "ping"})
-    for at, what, detail in seen.observations:
-        if what == "end" and seen.size:
-            yield "events", moments(seen.times("event", "data"))
-            yield "pings", moments(seen.times("ping"), "".join(forms))
-            yield "silence", f"{max(seen.silences):.1f} s at most"
-        if what in ("headers", "first byte", "end"):
-            yield what, f"{detail} at {at:.1f} s".strip()
-        elif what not in ("event", "ping", "data"):
-            yield "" if what == "header" else what, detail
-        if what == "end":
-            yield "", ""
-
-
-def formatted(label: str, text: str, *, is_colored: bool) -> str:
-    """Return a part of the report in 80 columns, without control characters of a server's."""
-    text = re.sub(r"[^\s -~]", "?", text)
-    text = textwrap.fill(text, 80, initial_indent=f"{label:12}", subsequent_indent=" " * 12)
-    code = {"ok": "32", "problem": "31"}.get(label) if is_colored else None
-    return f"\x1b[{code}m{label}\x1b[0m{text[len(label) :]}" if code else text
+def report(observations: list[Observation], *, is_colored: bool) -> Iterator[str]:
+    """Yield the report in 80 columns. Equal observations share a line."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for at, what, detail in observations:
+        groups.setdefault((what, detail), []).append(at)
+    for (what, detail), times in groups.items():
+        text = f"{times[0]:5.1f} s  {what:9}{detail}"
+        if len(times) > 1:
+            text += f", {len(times)} times: " + ", ".join(f"{at:.1f}" for at in times[:7])
+            text += ", ..." if len(times) > 7 else ""
+        text = re.sub(r"(?a)[^\s -~]", "?", text)
+        text = textwrap.fill(text, 80, subsequent_indent=" " * 18)
+        color = {"ok": 32, "problem": 31}.get(what) if is_colored else None
+        yield text.replace(what, f"\x1b[{color}m{what}\x1b[0m", 1) if color else text
 
 
 def main(
     arguments: Sequence[str] | None = None,
     *,
     run: Callable[[Callable[[], Awaitable[None]]], object] = anyio.run,
-    connect: Connect = open_connection,
-    output: TextIO | None = None,
+    connect: Connect = anyio.connect_tcp,
 ) -> int:
     """Run the command; return its exit status."""
     options = parse_arguments(arguments)
-    out = output or sys.stdout
-    is_terminal = out.isatty() and not options.json
-    seen = [Recorder()]
-    try:
-        run(Session(options, connect, out if is_terminal else None, seen).run)
-    except KeyboardInterrupt:
-        seen[-1].finish("interrupted")
-    for what, detail in list(diagnose(seen[-1])):
-        seen[-1].note(what, " ".join(detail.split()))
-    if options.json:
-        lines = [json.dumps(x._asdict()) for each in seen for x in each.observations]
-    else:
-        is_colored = is_terminal and not os.environ.get("NO_COLOR")
-        request = f"{options.method} {options.url.geturl()} as {options.client}"
-        rows = [("request", request), *(row for each in seen for row in report(each))]
-        lines = [formatted(*row, is_colored=is_colored) for row in rows]
-    print("\r" + " " * 79 + "\r" if is_terminal else "", end="", file=out)  # no live line
-    print(*lines, sep="\n", file=out)
-    return 130 if seen[-1].end == "interrupted" else int(bool(seen[-1].times("problem")))
+    seen = Recorder(prints_json=options.json)
+    with suppress(KeyboardInterrupt):
+        run(lambda: probe(options, connect, seen))
+    if options.is_live:
+        print(" " * 79, end="\r")
+    if not options.json:
+        is_colored = options.is_live and not os.environ.get("NO_COLOR")
+        print(*report(seen.observations, is_colored=is_colored), sep="\n")
+    is_interrupted = "interrupted" in (x.detail for x in seen.observations)
+    return 130 if is_interrupted else int(bool(seen.times("problem")))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ count. Whether the app listens determines what it sees when its stream is ended 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from ._boundary import has_data
@@ -62,7 +62,7 @@ class Silence:
     """
 
     _time: Callable[[], float]
-    _since: float = field(init=False)
+    _since: float = 0.0
     """When it began, plus the time that sends have taken since."""
     _sends: int = 0
     """The number of sends in progress."""
@@ -71,8 +71,9 @@ class Silence:
     on_resumed: Callable[[], None] = do_nothing
     """Called when the last send in progress has ended."""
 
-    def __post_init__(self) -> None:
-        self._since = self._time()
+    def begin(self) -> None:
+        """Count from now on: the response starts."""
+        self._since = self._send_began = self._time()
 
     @property
     def is_paused(self) -> bool:
@@ -88,8 +89,13 @@ class Silence:
         """
         return max(self._since, last_data) + limit
 
-    def pause(self) -> None:
-        """Called when a send begins: the app's, or one that it may have to wait for."""
+    def pause(self, last_data: float = 0.0) -> None:
+        """Called when a send begins: the app's, or one that it may have to wait for.
+
+        Args:
+            last_data: When the app last sent a byte, if that was not observed here.
+        """
+        self._since = max(self._since, last_data)
         if not self._sends:
             self._send_began = self._time()
         self._sends += 1

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
-from ._eventloop import CancellableBlock, can_begin, cancellable, finish, steps_of
+from ._eventloop import DONE, CancellableBlock, can_begin, cancellable, finish, steps_of
 from ._events import StopReason
 from ._types import DISCONNECT, Message, Receive, Send, do_nothing
 
@@ -98,9 +98,8 @@ class RevocableConnection:
         sending = self._send(message)
         if not self._can_begin:
             return self._interruptible(sending)
-        for awaited in (steps := steps_of(sending)):
-            return self._interruptible(finish(steps, awaited))
-        return None
+        awaited = next(steps := steps_of(sending), DONE)
+        return None if awaited is DONE else self._interruptible(finish(steps, awaited))
 
     async def _interruptible(self, sending: Awaitable[None]) -> None:
         call = cancellable(self._send_timeout)

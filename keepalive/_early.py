@@ -110,8 +110,8 @@ class EarlyStart:
     """Whether the app has received a part of the request's body."""
     _app_sends: int = 0
     """Sends in progress, of the app's messages before its response start."""
-    _start_done: anyio.Event = field(init=False)
-    """Set when the middleware's start has been sent, or rejected. From `STARTING` on."""
+    _start_done: anyio.Event | None = None
+    """Set when the middleware's start has been sent, or rejected; if anyone waits for that."""
     _extensions: object = None
     """The scope's extensions, before some of them were hidden."""
     _body: RequestBody = field(default_factory=RequestBody)
@@ -164,7 +164,6 @@ class EarlyStart:
         if (signal is not None and signal.aborted) or not self._claim():
             return
         self._state = STARTING
-        self._start_done = anyio.Event()
         self._begin_late(plan)
         loop = self._scheduler.loop
         cancel = try_spawn(loop, self._start, self._context, self._on_start_done)
@@ -197,6 +196,7 @@ class EarlyStart:
         self._plan = plan
         sent = ANTI_BUFFERING if plan.policy.anti_buffering else ()
         self._late = LateResponse(plan.media_type, sent)
+        self._terminator.observe_silence(self._scheduler)  # sends may wait for the start
         self._terminator.hooks.late = self._late
         self._terminator.summary = self._farewell
 
@@ -232,7 +232,15 @@ class EarlyStart:
             self._forget_late()
         elif self._state is STARTING:  # not if a limit has ended the stream at once
             self._state = STARTED
-        self._start_done.set()
+        if self._start_done is not None:
+            self._start_done.set()
+
+    async def _wait_for_start(self) -> None:
+        """Wait while the middleware's start is being sent."""
+        if self._state is STARTING:
+            # Made here, since anyio 4.0 can't make one in a callback of the event loop.
+            self._start_done = self._start_done or anyio.Event()
+            await self._start_done.wait()
 
     def _ask_for_signal(self) -> AbortSignal | None:
         """Return the request's own abort signal. The user's callable is called only once."""
@@ -291,8 +299,7 @@ class EarlyStart:
             await silence.send(self._handle_late, message)
 
     async def _handle_late(self, message: Message) -> None:
-        if self._state is STARTING:
-            await self._start_done.wait()
+        await self._wait_for_start()
         kind = message.get("type")
         live = self._responder.live
         if self._state is REPORTED and live is not None:
@@ -390,8 +397,7 @@ class EarlyStart:
         if self._state not in (STARTING, STARTED, EMPTY, BUFFERING):
             return
         with cancellable(APP_EXIT_TIMEOUT):
-            if self._state is STARTING:
-                await self._start_done.wait()
+            await self._wait_for_start()
             live = self._responder.live
             if self._state not in (STARTED, EMPTY, BUFFERING) or live is None:
                 return

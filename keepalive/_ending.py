@@ -65,6 +65,7 @@ from ._ping import Ping
 from ._policy import Policy
 from ._request import Hooks
 from ._responder import Responder
+from ._scheduler import PingScheduler
 from ._timing import drain_deadline, lifetime_deadline
 from ._types import LOGGER, ASGIApp, Receive, Scope, Send, do_nothing
 
@@ -225,8 +226,9 @@ class Terminator:
             self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
-        if policy.max_silence is not None:
-            self.hooks.silence = silence = Silence(live.scheduler.time)
+        silence = self.observe_silence(live.scheduler)
+        if silence is not None:
+            silence.begin()
             self._watch_silence(silence)
         if self._responder.reason is not None:
             self._stopped()
@@ -281,8 +283,7 @@ class Terminator:
         config = self._responder.config
         if self._shutdown_callback is not None:
             config.stop_signal.remove_callback(self._shutdown_callback)
-        if self._responder.live is not None:
-            config.in_flight.discard(self._live.scheduler, self)
+        config.in_flight.discard(self._live.scheduler, self)
 
     # The deadline
 
@@ -338,6 +339,12 @@ class Terminator:
             self.state = OPEN
 
     # The app's silence
+
+    def observe_silence(self, scheduler: PingScheduler) -> Silence | None:
+        """Observe how long the app is silent, if that is limited."""
+        if self.hooks.silence is None and self._policy.max_silence is not None:
+            self.hooks.silence = Silence(scheduler.time)
+        return self.hooks.silence
 
     def _watch_silence(self, silence: Silence) -> None:
         """Set the timer to when `max_silence` will be reached, if nothing more is sent."""
@@ -459,13 +466,14 @@ class Terminator:
     def revoke_after_last_body(self) -> None:
         """Make the app see a disconnect from its next call on, without cancelling it later."""
         self.state = REVOKED
-        self.hooks.after_send = None
-        self.hooks.discard = self.discard_late
         self.connection.state = connections.REVOKED
         live = self._responder.live
-        if live is not None:
-            live.leave_quick_mode()
-        if live is not None and self._responder.nesting is not None:
+        if live is None:  # called by a task that the app has left behind
+            return
+        self.hooks.after_send = None
+        self.hooks.discard = self.discard_late
+        live.leave_quick_mode()
+        if self._responder.nesting is not None:
             # Not now: this may be within a send of the app that an inner middleware waits for,
             # whose cancellation would be delivered after it has returned.
             live.scheduler.loop.call_soon(self._responder.disconnect_inners)

@@ -12,7 +12,8 @@ import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     import trio
@@ -23,6 +24,10 @@ from ._types import LOGGER, do_nothing
 
 Cancel: TypeAlias = Callable[[], object]
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+DONE: Final = "done"
+"""Stands for the step that an awaitable does not have: it is over. `None` is a step."""
 
 
 def current_loop() -> "Loop":
@@ -87,6 +92,11 @@ class AsyncioLoop:
         self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
         # Otherwise timers would run in the context of the task that set them, and keep it.
         self._context = Context()
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether tasks that it has started are not over: it refers to the loop by them."""
+        return bool(self._tasks)
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -183,12 +193,13 @@ class TrioLoop:
     Tasks are system tasks, which end with the run.
     """
 
-    __slots__ = ("_reference", "_trio", "time")
+    __slots__ = ("_reference", "_trio", "has_tasks", "time")
 
     def __init__(self) -> None:
         self._trio = sys.modules["trio"]
         token: trio.lowlevel.TrioToken = self._trio.lowlevel.current_trio_token()
         self._reference = weakref.ref(token)
+        self.has_tasks = False  # none that it refers to
         self.time = self._trio.current_time
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -255,9 +266,10 @@ def can_begin() -> bool:
 def steps_of(awaitable: Awaitable[None]) -> Generator[Any, Any, None]:
     """Return the iterator whose steps are those of awaiting something; see `finish`."""
     try:
-        return awaitable.__await__()
+        begin = awaitable.__await__
     except AttributeError:  # a coroutine that is a generator, by `types.coroutine`
         return cast("Generator[Any, Any, None]", awaitable)
+    return begin()
 
 
 @types.coroutine
@@ -268,22 +280,28 @@ def finish(steps: Generator[Any, Any, None], awaited: Any) -> Generator[Any, Any
         steps: The awaitable's iterator, as its `__await__` returned it.
         awaited: What its first step has yielded.
     """
-    value = None
     try:
         while True:
             try:
-                resume, value = steps.send, (yield awaited)
+                value = yield awaited
             except GeneratorExit:
-                steps.close()
+                if hasattr(steps, "close"):
+                    steps.close()
                 raise
             except BaseException as error:  # a cancellation, above all
-                resume, value = steps.throw, error
+                if not hasattr(steps, "throw"):
+                    raise
+                resume = partial(steps.throw, error)
+            else:  # granian's awaitables have `__next__` alone, as PEP 492 allows
+                resume = partial(next, steps) if value is None else partial(steps.send, value)
             try:
-                awaited = resume(value)
+                awaited = resume()
             except StopIteration:
                 return
+            finally:
+                del resume  # it may hold an error whose traceback refers to this frame
     finally:
-        del value, awaited  # they may hold an error whose traceback refers to this frame
+        del awaited  # as above
 
 
 @types.coroutine

@@ -57,8 +57,9 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from ._abort import AbortSignal
 from ._boundary import BoundaryTracker, has_data, is_last_body
 from ._connection import ClientDisconnected
-from ._eventloop import Cancel, finish, must_propagate, steps_of, try_spawn
+from ._eventloop import DONE, Cancel, finish, must_propagate, steps_of, try_spawn
 from ._events import PingSent, StopReason, StreamEnded, StreamStarted, emit, is_observed
+from ._nesting import Nesting
 from ._ping import BLANK_LINE, LF, Ping, frame_or_fallback
 from ._request import DISCONNECTED, Request
 from ._routing import Plan
@@ -88,6 +89,9 @@ LOOP_TURNS_OF_LAST_BODY: Final = 10
 Servers report a disconnect after each complete response, and hypercorn does so before the send
 returns. So a disconnect during that send is significant only if the send continues.
 """
+
+MAX_QUICK_BODY: Final = 65536
+"""Bytes of the longest body that a busy stream keeps until it is polled."""
 
 Report: TypeAlias = Literal["nothing", "started", "ended"]
 
@@ -176,7 +180,7 @@ class LiveStream(BoundaryTracker):
     @property
     def last_data(self) -> float:
         """When the app's bytes were last sent, or the response started."""
-        return max(self.started, self._last_data)
+        return max(self.started, self.scheduler.corrected(self._last_data))
 
     @property
     def _last_sent(self) -> float:
@@ -269,7 +273,11 @@ class LiveStream(BoundaryTracker):
     # The app's messages
 
     async def send(self, message: Message) -> None:
-        """Send a message of the app, and then a ping that has been waiting for it."""
+        """Send a message of the app, and then a ping that has been waiting for it.
+
+        In quick mode, most of it is the short path: for a body that determines the position
+        by itself, leaves the line ending as it is, and is small enough to be kept.
+        """
         try:
             body, more = message["body"], message["more_body"]
         except KeyError:
@@ -278,12 +286,11 @@ class LiveStream(BoundaryTracker):
             self._state is QUICK
             and more
             and type(body) is bytes
-            and (size := len(body)) > 2  # so that the position depends on no other body
-            and 0x0D not in body  # so that the line ending stays the same
+            and 2 < (size := len(body)) < MAX_QUICK_BODY
+            and 0x0D not in body
         ):
             await self._send_checked(message)
             return
-        # The short path: one coroutine for an event of a busy stream.
         self._state = QUICK_SENDING
         self._tail = body
         try:
@@ -291,7 +298,7 @@ class LiveStream(BoundaryTracker):
             if sending is not None:
                 await sending
         except BaseException as error:
-            await self._quick_send_failed(message, error)
+            await self._quick_send_failed(message, size, error)
             raise
         self.bytes_sent += size
         self._last_data = self.scheduler.now
@@ -307,10 +314,12 @@ class LiveStream(BoundaryTracker):
             return self._send(message)
         return self._send_hooked(message)
 
-    async def _quick_send_failed(self, message: Message, error: BaseException) -> None:
+    async def _quick_send_failed(
+        self, message: Message, size: int, error: BaseException
+    ) -> None:
         self.leave_quick_mode()
         try:
-            await self._send_failed(message, len(message["body"]), error)
+            await self._send_failed(message, size, error)
         finally:
             self._sends -= 1
             self._resume_silence(is_data=True)
@@ -377,6 +386,7 @@ class LiveStream(BoundaryTracker):
             is_quiet
             and self._state is IDLE
             and self._bom is None
+            and not self._tail.endswith(b"\r")  # a LF may follow
             and self.is_scheduled
             and self.slack >= CLOCK_RESOLUTION
             and (hooks is None or hooks.after_send is None)
@@ -390,13 +400,14 @@ class LiveStream(BoundaryTracker):
             self._sends += 1
             self._pause_silence()
         self._state = IDLE
+        self._last_data = self.scheduler.corrected(self._last_data)
         self.shorten_tail()
         self.scheduler.leave_coarse_clock()
 
     def _pause_silence(self) -> None:
         hooks = self._request.hooks
         if hooks is not None and hooks.silence is not None:
-            hooks.silence.pause()
+            hooks.silence.pause(self.last_data)
 
     def _resume_silence(self, *, is_data: bool) -> None:
         hooks = self._request.hooks
@@ -514,8 +525,11 @@ class LiveStream(BoundaryTracker):
         request, plan = self._request, self.plan
         if not (request.is_reading and plan.idle and request.nesting is None):
             return self._poll_unusual(now, latest)
+        if self._state is QUICK:
+            self._last_data = self.scheduler.corrected(self._last_data)
         last, interval = self._last_ping, plan.policy.interval
-        last = max(last, self._last_data)
+        if self._last_data > last:  # noqa: PLR1730  # a call less for each ping
+            last = self._last_data
         if last + interval > latest:
             self._leave_idle_quick_mode(now)
             return NOT_DUE, last + interval
@@ -602,11 +616,12 @@ class LiveStream(BoundaryTracker):
         try:
             sending = self._request.server_send(message)
             if sending is not None:
-                for awaited in (steps := steps_of(sending)):
+                awaited = next(steps := steps_of(sending), DONE)
+                if awaited is not DONE:
                     return self._finish_ping(finish(steps, awaited), payload, now)
         except BaseException as error:
             return self._finish_ping(_failed(error), payload, now)
-        self._state = IDLE
+        self._sent()
         self._record_ping(payload, now)
         return None
 
@@ -625,8 +640,12 @@ class LiveStream(BoundaryTracker):
         self._state = SENDING
         if self._bom is not None and self.is_empty:
             self.filter_bom()
-        if self._request.nesting is not None:
-            self._request.nesting.announce_ping(payload)
+        nesting: Nesting[Any] | None = self._request.nesting
+        if nesting is not None:
+            nesting.announce_ping(payload)
+            for outer in nesting.outward:
+                if outer.responder.live is not None:  # or it would take the ping for data
+                    outer.responder.live.leave_quick_mode()
         return payload
 
     async def _finish_ping(self, sending: Awaitable[None], payload: bytes, now: float) -> None:

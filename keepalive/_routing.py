@@ -439,7 +439,7 @@ def _tail(parameters: list[tuple[bool, str]]) -> str:
     If the next parameter can match whatever an earlier end of this one leaves, the first
     possible end is as good as any other. The group is then atomic, so that no other end is
     tried: without that, a pattern with three parameters in a segment took 91 s for a path of
-    4,000 characters (tests/test_patterns.py).
+    4,000 characters (tests/unit/test_routing.py).
     """
     parts: list[str] = []
     followers = [is_path for is_path, _ in parameters[1:]]

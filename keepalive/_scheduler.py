@@ -7,8 +7,9 @@ what lets a timer serve all streams that are due within the same 2 % of the inte
 One round
     1. The timer fires (`_on_timer`). For two turns of the event loop nothing happens, so that
        data that an app sends at this very time goes first, and makes the ping unnecessary.
-    2. A worker, which is a task, polls one due stream after the other and sends the pings that
-       they return, each in its stream's own context. It stops when no stream is due any more.
+    2. A worker, which is a task, polls one due stream after the other. A stream that is
+       polled sends its ping, in its own context; if the server has to wait, the worker
+       finishes the send. It stops when no stream is due any more.
     3. When no worker is left, the timer is set to the next deadline.
 
 The states of a round
@@ -29,7 +30,8 @@ Blocked pings
 
 The coarse clock
     Streams that send many events in a short time read `now` instead of the event loop's clock.
-    A timer moves it on while there are such streams.
+    A timer moves it on while there are such streams. If the event loop was blocked, the clock
+    stood still meanwhile; `corrected` allows for that.
 
 Batches
     All workers together poll at most BATCH streams in one turn of the event loop: the more of
@@ -48,6 +50,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from anyio.lowlevel import RunVar
@@ -82,6 +85,9 @@ CLOCK_RESOLUTION: Final = 0.1
 Reading the event loop's clock for each event would take a quarter of the time that the event
 takes here (docs/performance.md). A timer that fires ten times a second does not.
 """
+
+LOOP_TURNS_OF_CANCELLATION: Final = 5
+"""Turns of the event loop in which a task that is cancelled ends, unless it resists."""
 
 PingCoroutine: TypeAlias = Coroutine[Any, Any, None]
 PollResult: TypeAlias = Literal["not_due", "sent"] | tuple[Context, PingCoroutine]
@@ -132,10 +138,12 @@ class PingScheduler:
 
     __slots__ = (
         "__weakref__",
+        "_blocked_at",
         "_cancel_tick",
         "_clock_users",
         "_coalescing",
         "_holder",
+        "_is_ticking",
         "_max_workers",
         "_notified",
         "_queue",
@@ -146,6 +154,7 @@ class PingScheduler:
         "_subscriptions",
         "_timer",
         "_timer_at",
+        "_unblocked_at",
         "_wakeup_pending",
         "_workers",
         "loop",
@@ -173,6 +182,8 @@ class PingScheduler:
         self._start_pending = False
         self.now = 0.0  # the coarse clock
         self._clock_users = 0
+        self._is_ticking = False
+        self._blocked_at = self._unblocked_at = -math.inf
         self._cancel_tick: Cancel = do_nothing
 
     @classmethod
@@ -219,7 +230,16 @@ class PingScheduler:
                 del self._subscriptions[signal]
             if not self._queue:
                 self._set_timer()
-                self._hold(self)
+                self._hold_if_idle()
+
+    def _hold_if_idle(self, turns: int = LOOP_TURNS_OF_CANCELLATION) -> None:
+        """Make the holder hold it, as soon as it refers to nothing that refers to the loop."""
+        if self._queue:
+            return
+        if not (self.loop.has_tasks or self._notified):
+            self._hold(self)
+        elif turns:
+            self.loop.call_soon(partial(self._hold_if_idle, turns - 1))
 
     def _hold(self, scheduler: "PingScheduler | None") -> None:
         holder = None if self._holder is None else self._holder()
@@ -242,9 +262,21 @@ class PingScheduler:
         if not self._clock_users:
             self._cancel_tick()
             self._cancel_tick = do_nothing
+            self._is_ticking = False
+
+    def corrected(self, when: float) -> float:
+        """Return a time that was read from the coarse clock, as late as it may have been.
+
+        It differs if the event loop was blocked when it was read. Only the last time that this
+        happened is known.
+        """
+        return self._unblocked_at if when == self._blocked_at else when
 
     def _tick(self) -> None:
-        self.now = self.time()
+        before, self.now = self.now, self.time()
+        if self.now - before > 2 * CLOCK_RESOLUTION and self._is_ticking:
+            self._blocked_at, self._unblocked_at = before, self.now
+        self._is_ticking = True
         self._cancel_tick = self.loop.call_at(self.now + CLOCK_RESOLUTION, self._tick)
 
     # Notifications
@@ -384,8 +416,8 @@ class Holder:
     """Holds an event loop's scheduler while that has no streams.
 
     anyio's `RunVar` refers to the holder for as long as the loop exists; the holder must not
-    refer to the loop by any path, or both would exist forever. A scheduler without streams
-    does not; one with streams is held by those, and by its timer.
+    refer to the loop by any path, or both would exist forever. An idle scheduler does not:
+    one without streams and tasks. One with streams is held by those, and by its timer.
     """
 
     __slots__ = ("__weakref__", "idle", "reference")

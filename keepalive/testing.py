@@ -60,9 +60,9 @@ def timeline(
             `trio.testing.MockClock(autojump_threshold=0)`.
 
     Returns:
-        What was sent, each with its time in seconds since the request. It is the status, an
-        `int`; the `bytes` of each non-empty body message; and `"end"` when the response was
-        complete.
+        A list of pairs. The first item of each is a time in seconds since the request. The
+        second is what was sent then, which is the status as an `int`, the `bytes` of a body
+        message that is not empty, or `"end"` when the response was complete.
 
     Raises:
         RuntimeError: It was called in an event loop, for example by an `async` test.

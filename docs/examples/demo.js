@@ -110,6 +110,8 @@ class Stream {
       text = rest;
       whole.forEach((frame) => this.take(frame));
     }
+    // Some browsers report a connection that was cut as the end of the stream.
+    if (!this.answer && this.farewell === undefined) throw new Cut();
     this.end();
   }
 

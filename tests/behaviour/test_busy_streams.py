@@ -319,6 +319,20 @@ def test_a_busy_app_that_is_being_drained_ends_at_a_boundary(backend):
     assert world.timeline[-1][0] == pytest.approx(8, abs=0.1)
 
 
+def test_pings_of_an_inner_middleware_are_not_data_of_a_busy_stream(backend, log):
+    """Though the outer middleware has no reason of its own to look at the stream."""
+
+    def wrap(app, observer, **options):
+        inner = KeepaliveMiddleware(app, **options)
+        return KeepaliveMiddleware(inner, 100, max_silence=40, observer=observer)
+
+    steps = [*burst(20), (20, log.listen)]
+    world = play(backend, steps, prepare=log.prepare, wrap=wrap)
+    assert world.pings == [15, 35, 50]
+    assert world.timeline[-1] == (60, END)
+    assert (world.ended.reason, world.ended.pings) == (StopReason.SILENT, 0)
+
+
 # Servers
 
 
@@ -363,3 +377,108 @@ def test_a_send_may_return_any_awaitable(backend, limits, kind, seconds):
     run(backend, main)
     assert [round(when) for when, what in sent if what == X] == [n * seconds for n in range(4)]
     assert [round(when) for when, what in sent if what == PING] == [4 * seconds + 15]
+
+
+class NextAlone:
+    """As granian's awaitables: it has neither `send` nor `throw` nor `close`."""
+
+    def __init__(self, seconds):
+        self.steps = anyio.sleep(seconds).__await__()
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        return next(self.steps)
+
+
+@ROUTES
+@pytest.mark.parametrize("what", [X, PING])
+def test_an_awaitable_needs_no_more_than_next(limits, what):
+    """On asyncio, since trio sends values. The first ping takes another way."""
+    sent = []
+
+    def send(message):
+        sent.append((anyio.current_time() - began[0], message.get("body")))
+        return NextAlone(2 if message.get("body") == what else 0)
+
+    async def app(scope, receive, send):
+        await send(start())
+        await send(body(X))
+        await anyio.sleep(60)
+
+    async def main():
+        began.append(anyio.current_time())
+        await KeepaliveMiddleware(app, **limits)(http(), World().receive, send)
+
+    began = []
+    run("asyncio", main)
+    first = 17 if what == X else 15
+    assert [round(when) for when, each in sent if each == PING][:2] == [first, 32]
+
+
+def test_an_app_may_give_up_an_awaitable_that_cannot_be_told(monkeypatch):
+    async def app(scope, receive, send):
+        await send(start())
+        with anyio.move_on_after(3) as waiting:
+            await send(body(X))
+        return waiting.cancelled_caught
+
+    async def main():
+        def send(message):
+            return NextAlone(20 if message.get("body") == X else 0)
+
+        await KeepaliveMiddleware(app, drain=5)(http(), World().receive, send)
+        return round(anyio.current_time() - began[0])
+
+    async def timed():
+        began.append(anyio.current_time())
+        return await main()
+
+    began = []
+    assert run("asyncio", timed) == 3
+
+
+# What a reviewer has found
+
+
+def test_a_pause_after_a_burst_is_not_silence(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda each: 20 if each.get("body") == b"" and each["more_body"] else 0
+
+    async def empty(scope, receive, send):
+        await send(body(b""))
+
+    events = [(number / 20, X) for number in range(1, 200)]
+    steps = [*events, (9.95, empty), (9.95, log.listen)]
+    world = play(backend, steps, prepare=prepare, max_silence=30, interval=5)
+    assert world.timeline[-1][0] == pytest.approx(59.95, abs=0.1)
+
+
+@pytest.mark.parametrize("split", [(b"data: b\r", b"\ndata: c\n\n"), (b"data: b\r\n", X)])
+def test_a_line_ending_that_is_split_between_bodies_of_a_burst(backend, split):
+    steps = [(1, X), (1.01, X), (1.02, split[0]), (1.03, split[1]), (1.04, X), (40, END)]
+    world = play(backend, steps)
+    assert PING.replace(b"\n", b"\r\n") in [what for _, what in world.timeline]
+
+
+def test_after_the_event_loop_was_blocked_a_burst_is_not_dated_too_early(log):
+    """The clock stood still while the loop was blocked; a timer sets it right."""
+
+    async def block(scope, receive, send):
+        asyncio.get_running_loop()._jumping.now += 4.0  # as `time.sleep` does
+
+    steps = [*burst(1), (1, block), (5, X), (5, log.listen)]
+    world = play("asyncio", steps, prepare=log.prepare, interval=5, max_silence=5)
+    assert world.timeline[-1][0] == pytest.approx(10, abs=0.1)
+    assert world.pings == []
+
+
+def test_a_large_body_is_not_kept_until_the_next_poll(backend):
+    large = b"data: " + bytes(100_000) + b"\n\n"
+
+    async def look(scope, receive, send):
+        assert len(scope["asgi-keepalive"].live._tail) < 10
+
+    play(backend, [*burst(1), (1, large), (1, look), (2, END)])

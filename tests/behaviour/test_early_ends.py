@@ -161,6 +161,48 @@ def test_a_task_that_outlives_its_call_answers_nobody(backend, log):
     run(backend, main)
 
 
+def test_a_task_that_outlives_its_call_completes_a_response_that_nobody_gets(backend, log):
+    late = []
+
+    async def leave_a_task_behind(scope, receive, send):
+        await send(start(JSON, 503))
+        late.append(send)
+
+    world = slow(backend, [(40, leave_a_task_behind)], prepare=leaves_at(25, log))
+
+    async def main():
+        await late[0](body(b"{}", more=False))
+        with pytest.raises(OSError, match="the stream has been ended"):
+            await late[0](body(b"{}", more=False))
+
+    run(backend, main)
+    assert b"{}" not in world.body
+
+
+def test_a_send_that_waits_for_the_early_start_is_not_silence(backend):
+    def prepare(world):
+        world.slow = lambda message: 20 if message["type"] == "http.response.start" else 0
+
+    steps = [(1, start()), (1, body(b"data: x\n\n")), (2, END)]
+    limits = {"start_after": 1, "max_silence": 10, "prepare": prepare}
+    world = play(backend, steps, head=None, scope=wanting(), **limits)
+    assert world.timeline[0] == (21, START)
+    assert world.timeline[-2:] == [(21, b"data: x\n\n"), (21, END)]
+
+
+async def returning(scope, receive, send):
+    pass
+
+
+def test_an_app_may_end_while_the_server_refuses_the_early_start(backend):
+    def prepare(world):
+        world.slow = lambda _: 5.5
+        world.failing = lambda _: ValueError("refused")
+
+    world = slow(backend, [(25, returning)], prepare=prepare)
+    assert (world.timeline, world.events) == ([], [])
+
+
 def test_an_app_whose_summary_the_server_has_refused_is_still_limited(
     backend, log, monkeypatch
 ):

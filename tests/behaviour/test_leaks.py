@@ -246,6 +246,30 @@ def test_each_loop_has_its_own_scheduler_and_none_when_it_is_over(backend):
     assert second() is None
 
 
+@pytest.mark.parametrize("interval", [0.05, 100])
+def test_a_loop_that_is_closed_at_once_is_forgotten(interval):
+    """Though a task that reads ahead had no turn of the loop to end in."""
+
+    async def app(scope, receive, send):
+        await send(start())
+        await anyio.sleep(0.12)
+
+    async def receive():
+        await anyio.sleep(1000)
+
+    async def send(message):
+        pass
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(KeepaliveMiddleware(app, interval)(http(), receive, send))
+    loop.close()
+    reference = weakref.ref(loop)
+    del loop
+    asyncio.set_event_loop(None)
+    gc.collect()
+    assert reference() is None
+
+
 def test_a_stream_that_listens_keeps_no_task_of_a_round_that_is_over(backend):
     """It fell due inside an event: it began to listen, and no ping was sent."""
 

@@ -342,3 +342,25 @@ def test_a_stop_travels_through_all_that_are_within(backend, log, stopping):
     reasons = [found[-1].reason for found in events]
     completed = [StopReason.COMPLETED] * stopping
     assert reasons == [*completed, *[StopReason.ABORTED] * (3 - stopping)]
+
+
+def test_a_ping_that_is_interrupted_by_the_end_of_an_outer_middleware_is_not_counted(backend):
+    inner_events, controller = [], AbortController()
+
+    def wrap(app, **options):
+        inner = KeepaliveMiddleware(app, observer=inner_events.append)
+        return KeepaliveMiddleware(inner, **options)
+
+    async def listen(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    def prepare(world):
+        world.slow = lambda message: 100 if message.get("body") == PING else 0
+
+    options = {"abort": controller.signal, "drain": 2, "at": [(16, controller.abort)]}
+    world = play(backend, [(1, X), (1, listen)], prepare=prepare, wrap=wrap, **options)
+    assert world.pings == []
+    (ended,) = [event for event in inner_events if isinstance(event, StreamEnded)]
+    assert ended.pings == 0
+    assert not any(isinstance(event, PingSent) for event in inner_events)

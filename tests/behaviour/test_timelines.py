@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+from contextvars import Context
 
 import anyio
 import pytest
@@ -33,6 +34,13 @@ def test_a_silent_stream_is_pinged_every_fifteen_seconds(backend):
 def test_the_default_ping_is_these_bytes():
     assert PING == b"event: ping\ndata: \n\n"
     assert Ping.event().payload == PING
+
+
+def test_a_request_without_context_variables(backend):
+    """As servers' own are: some of a stream's state is made for those with variables alone."""
+    steps = [(10, b"data: half"), (26, b"\n\n"), (50, END)]
+    world = Context().run(play, backend, steps)
+    assert world.pings == [26, 41]
 
 
 def test_data_resets_the_timer(backend):

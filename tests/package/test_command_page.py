@@ -1,5 +1,6 @@
 """The page about the command shows what is printed, and the advice names real pages."""
 
+import contextlib
 import io
 import re
 import zlib
@@ -30,15 +31,16 @@ TOTAL = [(0, chunk(EVENT)), *every(5, 59, chunk(PING)), (60, EOF)]
 )
 def test_the_page_shows_what_is_printed(screen, body):
     """The page's screens are those of real runs: the same is printed for the same data."""
-    (url,) = re.findall(r"^request     GET (\S+) as browser$", screen, re.MULTILINE)
-    fields = re.findall(r"^            ([\w-]+: .*)$", screen, re.MULTILINE)
+    (url,) = re.findall(r"^  0.0 s  request  GET (\S+) as browser$", screen, re.MULTILINE)
+    fields = re.findall(r"^ *[\d.]+ s  header   (.*)$", screen, re.MULTILINE)
     head = "\r\n".join(["HTTP/1.1 200 OK", *fields, "Transfer-Encoding: chunked", "", ""])
     output = io.StringIO()
 
-    async def connect(_):
+    async def connect(*_, **_options):
         return Connection([(0, head.encode()), *body])
 
-    command.main([url], run=lambda main: run("asyncio", main), connect=connect, output=output)
+    with contextlib.redirect_stdout(output):
+        command.main([url], run=lambda main: run("asyncio", main), connect=connect)
     assert output.getvalue() == screen
 
 

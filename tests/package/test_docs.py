@@ -2,15 +2,18 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pages
 import pytest
 from real import parts
+from support.saved_files import save, saved_files
 
 import keepalive
 
@@ -81,8 +84,8 @@ def marked(path: Path):
 def hidden_python(text: str) -> Iterator[str]:
     """Name blocks that are Python, but are not run because they are marked otherwise."""
     for line, info, code in blocks(text):
-        if info == "python" or info in SHELL:
-            continue
+        if info == "python" or info in SHELL or info.startswith("{literalinclude} examples/"):
+            continue  # the tests of the examples run what is included
         if "py" in info.lower():
             yield f"line {line}: {info}"
         elif not info:
@@ -97,16 +100,23 @@ def hidden_python(text: str) -> Iterator[str]:
 
 
 def run_page(name: str, text: str) -> subprocess.CompletedProcess[str]:
-    """Run the Python of a page, its blocks one after another, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", RUNNER, name],
-        cwd=ROOT,
-        input=json.dumps(python_blocks(text)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    """Run the Python of a page, its blocks one after another, in a process of its own.
+
+    The files that the page has its reader save can be imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save(saved_files(text), Path(folder))
+        path = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-c", RUNNER, name],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": path},
+            input=json.dumps(python_blocks(text)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
 
 
 def links(text: str) -> Iterator[str]:
@@ -155,15 +165,18 @@ def missing_names(text: str) -> list[str]:
     return [name for name in keepalive.__all__ if not re.search(rf"\b{name}\b", text)]
 
 
-def test_the_performance_page_shows_the_results_that_were_measured():
+@pytest.mark.slow
+def test_the_pages_show_the_results_that_were_measured():
     """No number is written by hand; whoever measures anew runs `pages.py`."""
-    page = pages.PAGE.read_text(encoding="utf-8")
+    texts = [path.read_text(encoding="utf-8") for path in pages.PAGES]
     found = json.loads(pages.RESULTS.read_text(encoding="utf-8"))
     assert found["effort"]["name"] == "full"
-    assert pages.published(page, found) == page
-    assert set(re.findall(r"<!-- results: (\w+) -->", page)) == set(pages.TABLES)
+    assert [pages.published(text, found) for text in texts] == texts
+    names = [re.findall(r"<!-- results: (\w+) -->", text) for text in texts]
+    assert sorted(name for each in names for name in each) == sorted(pages.TABLES)
     found["cost"]["asyncio"]["event"]["asgi-keepalive"] += 1
-    assert pages.published(page, found) != page
+    found["kernel"]["kib_per_socket_median"] += 1
+    assert all(pages.published(text, found) != text for text in texts)
 
 
 def test_command(readme: str) -> str:
@@ -198,6 +211,12 @@ def test_the_reference_names_everything_public():
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_lead_somewhere(page):
     assert list(link_complaints(page, page.read_text())) == []
+
+
+def test_every_example_is_linked():
+    programs = {path.name for path in (ROOT / "docs" / "examples").glob("*.py")}
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert {link.partition("/")[2] for link in links(page) if link.endswith(".py")} == programs
 
 
 def test_the_workflow_runs_the_command_of_the_readme():
@@ -256,6 +275,15 @@ def test_what_a_page_needs_is_read_from_it():
     text = "# A page\n\n<!-- needs: litestar, program:nginx -->\n\n`<!-- needs: x -->`\n"
     assert needs(text) == ["litestar", "program:nginx"]
     assert needs("# A page\n") == []
+
+
+def test_a_file_that_a_page_saves_can_be_imported():
+    text = "Save this as `a.py`. It has `b`:\n\n```python\nb = 1\n```\n"
+    more = "Add this to the end of `a.py`:\n\n```python\nc = 2\n```\n"
+    use = "```python\nimport a\nassert (a.b, a.c) == (1, 2)\n```\n"
+    assert saved_files(text + more) == {"a.py": "b = 1\n\n\nc = 2\n"}
+    assert run_page("x.md", text + more + use).returncode == 0
+    assert run_page("x.md", text + use).returncode != 0
 
 
 def test_a_block_with_no_end_is_seen():

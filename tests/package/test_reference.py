@@ -3,6 +3,7 @@
 What the documentation is made from is read: the page's directives, and the docstrings.
 """
 
+import ast
 import dataclasses
 import doctest
 import enum
@@ -177,6 +178,43 @@ def test_a_policys_defaults_are_said():
     assert (dict(Policy().media_types), Policy().farewell) == ({}, None)
     assert inspect.signature(KeepaliveMiddleware).parameters["interval"].default == 15.0
     assert "Default 15" in descriptions(KeepaliveMiddleware)["interval"]
+
+
+# The table of options
+
+
+def table_of_options(page: str) -> dict[str, str]:
+    """Return the options of the tables at the top of the page, with their defaults."""
+    top = page.partition("\n## The middleware\n")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| .+ \|$", top, re.MULTILINE))
+
+
+def options() -> dict[str, str]:
+    """Return the options of the middleware, with their defaults as the table shows them."""
+    policy, parameters = Policy(), inspect.signature(KeepaliveMiddleware).parameters
+    own = {x.name: x.default for x in parameters.values() if x.kind is x.KEYWORD_ONLY}
+    values = {x.name: getattr(policy, x.name) for x in dataclasses.fields(policy)} | own
+    values["media_types"] = dict(values["media_types"])
+    return {name: repr(value).replace("'", '"') for name, value in values.items()}
+
+
+def test_the_table_of_options_has_all_of_them_and_their_defaults():
+    page = PAGE.read_text()
+    assert list(table_of_options(page).items()) == list(options().items())
+    assert table_of_options(page.replace("| `15.0` |", "| `5.0` |", 1)) != options()
+    assert table_of_options(page.replace("| `drain` |", "| drain |", 1)) != options()
+
+
+def test_the_signature_of_the_middleware_is_its_own():
+    shown = re.search(
+        r"autoclass:: keepalive\.KeepaliveMiddleware\((.*)\)$", PAGE.read_text(), re.MULTILINE
+    )
+    arguments = ast.parse(f"def f({shown[1]}): ...").body[0].args
+    parameters = inspect.signature(KeepaliveMiddleware).parameters
+    names = [x.arg for x in (*arguments.args, *arguments.kwonlyargs, arguments.kwarg)]
+    assert names == list(parameters)
+    defaults = [ast.literal_eval(x) for x in (*arguments.defaults, *arguments.kw_defaults)]
+    assert defaults == [x.default for x in parameters.values() if x.default is not x.empty]
 
 
 # Errors

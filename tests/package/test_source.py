@@ -4,7 +4,9 @@ Each check is a function from source text to complaints, and is fed bad examples
 """
 
 import ast
+import io
 import sys
+import tokenize
 from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, MutableSet
 from importlib import import_module
 
@@ -14,6 +16,7 @@ from support.sources import SOURCES, of_each_module, statements
 LONGEST_FUNCTION = 30
 DEEPEST_INHERITANCE = 2  # a class and its base
 MOST_OVERRIDDEN = 2
+MOST_LINES_OF_THE_COMMAND = 255
 
 # What may be called for a value at module or class level: it makes nothing that changes.
 PURE_CALLS = {
@@ -38,6 +41,26 @@ def length_complaints(text: str) -> Iterator[str]:
                 lines -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
             if lines > LONGEST_FUNCTION:
                 yield f"{node.name} has {lines} lines"
+
+
+def lines_of_code(text: str) -> set[int]:
+    """Return the numbers of the lines that aren't blank, a comment or part of a docstring."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    no_code = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT}
+    no_code |= {tokenize.DEDENT, tokenize.ENDMARKER}
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in no_code
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return code - docstrings
 
 
 def aliases(tree: ast.Module) -> dict[str, str]:
@@ -240,6 +263,17 @@ def test_no_module_holds_what_changes():
 
 def test_one_module_runs_as_a_command():
     assert [name for name, text in SOURCES.items() if RUNS_AS_COMMAND in text] == ["__main__"]
+
+
+def test_the_command_is_short():
+    assert len(lines_of_code(SOURCES["__main__"])) <= MOST_LINES_OF_THE_COMMAND
+
+
+def test_lines_of_code_are_counted():
+    text = '"""Say.\n\nMore.\n"""\n\n# A comment.\nA = """a\nb"""  # another\n\n'
+    text += 'def f():\n    """Say."""\n    if A:\n        # A comment.\n'
+    text += "        g(\n            1\n        )\n"
+    assert lines_of_code(text) == {7, 8, 10, 12, 14, 15, 16}
 
 
 def test_the_package_itself_only_imports_names():

@@ -140,7 +140,9 @@ def test_the_source_archive_holds_the_source(archives):
 
 
 def test_the_metadata_is_right(archives):
-    assert list(metadata_complaints(read(archives[1], "METADATA"))) == []
+    metadata = read(archives[1], "METADATA")
+    assert list(metadata_complaints(metadata)) == []
+    assert "\n# asgi-keepalive\n" in metadata  # the README
     assert "Root-Is-Purelib: true" in read(archives[1], "WHEEL")
     assert "Tag: py3-none-any" in read(archives[1], "WHEEL")
 

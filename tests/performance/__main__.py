@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import budgets
 import cost
+import kernel_memory
 import lateness
 import peers
 import scale
@@ -22,6 +24,7 @@ PARTS = {
     "scale": scale,
     "lateness": lateness,
     "sockets": sockets,
+    "kernel": kernel_memory,
 }
 
 
@@ -50,6 +53,8 @@ def measure(effort: Effort, names: list[str]) -> dict[str, Any]:
         print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
         found[name] = PARTS[name].measure(effort)
         print(PARTS[name].tables(found[name]), flush=True)
+    if names == list(PARTS):
+        print(budgets.tables(found), flush=True)
     return found
 
 

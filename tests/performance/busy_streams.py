@@ -1,11 +1,11 @@
-"""One busy stream on a real server: events per second, and CPU time of an event.
+"""One busy stream on a real server: the CPU time that the server takes for an event.
 
 All rows are measured in turn, in every round.
 """
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from processes import Ask, Server, client_of, serving
 from rows import Commands, Row
@@ -14,24 +14,15 @@ INTERVAL_S: Final = 15
 """The usual interval: while a stream is busy, no ping falls due in most of them."""
 
 
-class Kind(NamedTuple):
-    """How many events the app sends in one turn of the loop, and how the client reads."""
-
-    turn: int
-    reader: str
-
-
 def measure(
-    rows: Sequence[Row], commands: Commands, kind: Kind, events: int, rounds: int
+    rows: Sequence[Row], commands: Commands, turn: int, events: int, rounds: int
 ) -> list[dict[str, Any]]:
-    """Return for each row what it took in every round."""
+    """Return for each row what it took in every round; so many events are sent in a turn."""
     found: list[dict[str, Any]] = [
         {
             "name": row.name,
             "base": row.base,
-            "events_per_turn": kind.turn,
-            "reader": kind.reader,
-            "events_per_s": [],
+            "events_per_turn": turn,
             "cpu_us_per_event": [],
         }
         for row in rows
@@ -39,11 +30,10 @@ def measure(
     with ExitStack() as stack:
         pairs = [started(stack, row.contestant, commands) for row in rows]
         for pair in pairs:
-            one(*pair, kind, events)  # not counted: it loads what is loaded once
+            one(*pair, turn, events)  # not counted: it loads what is loaded once
         for _ in range(rounds):
             for result, pair in zip(found, pairs, strict=True):
-                seconds, cpu_s = one(*pair, kind, events)
-                result["events_per_s"].append(events / seconds)
+                cpu_s = one(*pair, turn, events)
                 result["cpu_us_per_event"].append(cpu_s / events * 1e6)
     return found
 
@@ -54,11 +44,11 @@ def started(stack: ExitStack, name: str, commands: Commands) -> tuple[Server, As
     return server, stack.enter_context(client_of(server))
 
 
-def one(server: Server, ask: Ask, kind: Kind, events: int) -> tuple[float, float]:
-    """Return the seconds and the server's CPU seconds of one stream, read to its end."""
+def one(server: Server, ask: Ask, turn: int, events: int) -> float:
+    """Return the server's CPU seconds of one stream, read to its end."""
     began = server.cpu_s()
-    come = ask("busy", path=f"/busy?n={events}&turn={kind.turn}", reader=kind.reader)
+    come = ask("busy", path=f"/busy?n={events}&turn={turn}")
     cpu_s = server.cpu_s() - began
     if come["events"] != events:
         raise ValueError(f"{server.name}: {come['events']} of {events} events came")
-    return come["seconds"], cpu_s
+    return cpu_s

@@ -4,6 +4,7 @@ The port is the first line printed, as soon as connections are accepted; 0 lets 
 choose one. It serves until it is killed: no stream is waited for.
 """
 
+import asyncio
 import socket
 import sys
 from collections.abc import Callable
@@ -78,13 +79,20 @@ AIOHTTP: Final[dict[str, Callable[[float], Any]]] = {
 
 
 def serve_asgi(
-    app: Any, sock: socket.socket, loop: str = "uvloop", http: str = "httptools"
+    app: Any,
+    sock: socket.socket,
+    loop: str = "uvloop",
+    http: str = "httptools",
+    *,
+    eager: bool = False,
 ) -> None:
-    """Serve an ASGI app with uvicorn."""
+    """Serve an ASGI app with uvicorn; `eager` tasks need Python 3.12 or later."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
+            if eager:
+                asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
             await super().startup(sockets)
             print(sock.getsockname()[1], flush=True)
 

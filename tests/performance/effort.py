@@ -12,8 +12,7 @@ class Effort(NamedTuple):
     streams: tuple[int, ...]
     """How many idle streams a server holds."""
     arrivals: tuple[str, ...]
-    """How idle streams come: at once, or spread evenly over an interval. All of these with
-    the fewest streams, the last one with the others."""
+    """How idle streams come: at once, or spread evenly over an interval."""
     seconds: float
     """How long pings are counted."""
     busy_events: int
@@ -24,18 +23,21 @@ class Effort(NamedTuple):
     """How many streams fall due at once."""
     scale: tuple[int, ...]
     """How many streams one scheduler holds."""
+    connections: int
+    """How many connections are opened in a round in which the kernel's memory is measured."""
 
 
 FULL: Final = Effort(
     name="full",
-    rounds=21,
-    streams=(1_000, 5_000),
+    rounds=11,
+    streams=(2_000,),
     arrivals=("at once", "spread"),
     seconds=6.0,
     busy_events=10_000,
     events=20_000,
     herd=10_000,
-    scale=(1_000, 10_000, 100_000),
+    scale=(1_000, 50_000),
+    connections=1_500,
 )
 QUICK: Final = Effort(
     name="quick",
@@ -47,4 +49,5 @@ QUICK: Final = Effort(
     events=1_000,
     herd=500,
     scale=(100, 1_000),
+    connections=200,
 )

@@ -10,13 +10,21 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 import footprint
-from raw_apps import EVENT, TEXT, for_ever
+from raw_apps import EVENT, TEXT, TICK, for_ever
 
 
 async def idle_events(event: Any) -> AsyncIterator[Any]:
     """Yield one event, then be silent for ever."""
     yield event
     await for_ever()
+
+
+async def ticking_events(event: Any, seconds: float) -> AsyncIterator[Any]:
+    """Yield one event, then a small one each so many seconds; see `raw_apps.ticking`."""
+    yield event
+    while True:
+        await asyncio.sleep(seconds)
+        yield TICK
 
 
 async def busy_events(event: Any, count: int, turn: int) -> AsyncIterator[Any]:
@@ -39,6 +47,9 @@ def _starlette_app(stream: Any, event: Any) -> Any:
         count, turn = (int(request.query_params[name]) for name in ("n", "turn"))
         return stream(busy_events(event, count, turn))
 
+    async def ticking(request: Any) -> Any:
+        return stream(ticking_events(event, float(request.query_params["every"])))
+
     async def plain(_: Any) -> Any:
         return PlainTextResponse("Hello, world!")
 
@@ -48,7 +59,7 @@ def _starlette_app(stream: Any, event: Any) -> Any:
     async def memory(_: Any) -> Any:
         return JSONResponse(footprint.memory())
 
-    endpoints = (idle, busy, plain, cpu, memory)
+    endpoints = (idle, busy, ticking, plain, cpu, memory)
     return Starlette(routes=[Route(f"/{each.__name__}", each) for each in endpoints])
 
 

@@ -2,12 +2,12 @@
 
 It serves until it is killed.
 
-    python herd.py NAME LOOP PHASES STREAMS INTERVAL
+    python herd.py NAME LOOP TASKS PHASES STREAMS INTERVAL
 
-Its streams are due once an interval: `together`, or `spread` evenly over it. `/idle` is one
-of them, `/stalled` a stream that is sent more than its client reads, so that its ping has to
-wait; `/settle` is asked once all are open, and `/found` tells what was noted since it was
-asked last.
+Tasks are `usual` or `eager`. Its streams are due once an interval: `together`, or `spread`
+evenly over it. `/idle` is one of them, `/stalled` a stream that is sent more than its client
+reads, so that its ping has to wait; `/settle` is asked once all are open, and `/found` tells
+what was noted since it was asked last.
 """
 
 import asyncio
@@ -44,7 +44,10 @@ class Grid(NamedTuple):
 
 
 class Notes:
-    """How late pings were, and how long a turn of the loop took."""
+    """How late pings were, and how much CPU time a turn of the loop took at most.
+
+    It is the thread's CPU time: whatever else runs on the machine makes no turn longer.
+    """
 
     def __init__(self) -> None:
         self.late_s: list[float] = []
@@ -53,7 +56,7 @@ class Notes:
 
     def turn(self, before: float) -> None:
         """Come again in each turn of the loop."""
-        now = time.monotonic()
+        now = time.thread_time()
         self.longest_s = max(self.longest_s, now - before)
         asyncio.get_running_loop().call_soon(self.turn, now)
 
@@ -66,7 +69,7 @@ class Notes:
         self.late_s, self.longest_s = [], 0.0
         if not self.turning:
             self.turning = True
-            self.turn(time.monotonic())
+            self.turn(time.thread_time())
         return found
 
 
@@ -171,12 +174,13 @@ def application(wrap: Callable[[App, Grid], App], grid: Grid) -> App:
     return app
 
 
-def main(name: str, loop: str, phases: str, streams: str, interval: str) -> None:
+def main(name: str, loop: str, tasks: str, phases: str, streams: str, interval: str) -> None:
     """Serve."""
     grid = Grid(phases == "spread", int(streams), float(interval), time.monotonic())
     gc.disable()  # until all are open: a long pause in between would move a stream's times
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as sock:
-        serve_asgi(application(CONTESTANTS[name], grid), sock, loop)
+        app = application(CONTESTANTS[name], grid)
+        serve_asgi(app, sock, loop, eager=tasks == "eager")
 
 
 if __name__ == "__main__":

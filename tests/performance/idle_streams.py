@@ -1,4 +1,6 @@
-"""Idle streams on a real server: the memory that each takes, and the CPU time of a ping."""
+"""Many streams on a real server: the memory that each takes, the CPU time of a ping, and of
+an event that one of them has now and then.
+"""
 
 import statistics
 import time
@@ -32,20 +34,30 @@ def warm(ask: Ask, subject: Subject) -> None:
 
 
 def used(server: Server, before: dict[str, float], streams: int) -> dict[str, float]:
-    """Return the memory that each stream takes now."""
+    """Return the memory that each stream takes now, and its part of a garbage collection."""
     now = server.fetch("/memory")
     names = {"kib_per_stream": "private_kib", "pss_kib_per_stream": "pss_kib"}
-    return {name: (now[key] - before[key]) / streams for name, key in names.items()}
+    found = {name: (now[key] - before[key]) / streams for name, key in names.items()}
+    if "gc_ms" in now:  # Hono's server has another garbage collector
+        found["gc_us_per_stream"] = (now["gc_ms"] - before["gc_ms"]) / streams * 1e3
+    return found
 
 
 def memory(subject: Subject) -> dict[str, float]:
-    """Return the memory of a stream that has sent one event and no ping."""
+    """Return the memory of a stream that has sent one event and no ping.
+
+    And the CPU time from the connection to that event, and the process's memory without
+    any streams.
+    """
     command = subject.command(NEVER_S)
     with serving(subject.name, command) as server, client_of(server) as ask:
         warm(ask, subject)
         before = server.fetch("/memory")
+        began = server.cpu_s()
         ask("open", path=subject.path, streams=subject.streams, over_s=0)
-        return used(server, before, subject.streams)
+        opening = (server.cpu_s() - began) / subject.streams * 1e6
+        found = used(server, before, subject.streams)
+    return found | {"cpu_us_per_open": opening, "process_kib": before["private_kib"]}
 
 
 def silence(subject: Subject, seconds: float) -> float:
@@ -82,6 +94,16 @@ def pinging(
     found["cpu_us_per_ping_median"] = statistics.median(each)
     found["pings"] = sum(pings for _, pings in slices)
     return found
+
+
+def ticking(subject: Subject, interval: float, intervals: int) -> dict[str, Any]:
+    """Return the CPU time of an event of the app's; no ping comes between them."""
+    path = f"/ticking?every={interval}"
+    ticking = subject._replace(path=path, command=lambda _: subject.command(NEVER_S))
+    spread = {"interval": interval, "over_s": interval}
+    found = pinging(ticking, **spread, intervals=intervals, silent_cpu_s=0.0)
+    names = {"each": "cpu_us_per_ping", "median": "cpu_us_per_ping_median"}
+    return {f"cpu_us_per_event_{name}": found[key] for name, key in names.items()}
 
 
 def one_interval(server: Server, ask: Ask, streams: int) -> tuple[float, int]:

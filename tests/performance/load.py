@@ -6,7 +6,7 @@ only: that of an event and that of a ping.
 Orders, one a line:
     {"do": "open", "path": "/idle", "streams": 1000, "over_s": 1.0}
     {"do": "wait", "pings": 1000}       until so many more have come, or have at once (0)
-    {"do": "busy", "path": "/busy?n=1000&turn=1", "reader": "waiting"}
+    {"do": "busy", "path": "/busy?n=1000&turn=1"}
     {"do": "stall", "path": "/busy?n=1000&turn=1"}      open one stream and never read it
     {"do": "close"}
 """
@@ -17,7 +17,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 EVENT: Final = b"0123456789012345678901234567890123456789"
@@ -120,18 +120,10 @@ class Crowd:
         seconds = time.perf_counter() - began
         return {"pings": self.pings - before, "total": self.pings, "seconds": seconds}
 
-    def busy(self, path: str, reader: str) -> dict[str, Any]:
+    def busy(self, path: str) -> dict[str, Any]:
         """Read one stream to its end."""
-        events, tail = 0, b""
-        began = time.perf_counter()
         with self.connect(path) as sock:
-            for piece in READERS[reader](sock):
-                data = tail + piece
-                events += data.count(EVENT)
-                tail = data[1 - len(EVENT) :]
-                if tail.endswith(LAST_CHUNK):
-                    break
-        return {"events": events, "seconds": time.perf_counter() - began}
+            return {"events": count_events(arriving(sock))}
 
     def stall(self, path: str) -> dict[str, Any]:
         """Open one stream, and never read from it."""
@@ -151,13 +143,19 @@ class Crowd:
         return {"closed": closed}
 
 
-def waiting(sock: socket.socket) -> Iterator[bytes]:
-    """Yield what arrives, as soon as it does, until the connection ends."""
-    while piece := sock.recv(1 << 20):
-        yield piece
+def count_events(pieces: Iterable[bytes]) -> int:
+    """Return how many events there are up to the last chunk, wherever the pieces were cut."""
+    events, tail = 0, b""
+    for piece in pieces:
+        data = tail + piece
+        events += data.count(EVENT)
+        tail = data[1 - len(EVENT) :]
+        if tail.endswith(LAST_CHUNK):
+            break
+    return events
 
 
-def napping(sock: socket.socket) -> Iterator[bytes]:
+def arriving(sock: socket.socket) -> Iterator[bytes]:
     """Yield what has arrived, now and then, until the connection ends; see `NAP_S`."""
     sock.setblocking(False)
     latest = time.monotonic()
@@ -173,9 +171,6 @@ def napping(sock: socket.socket) -> Iterator[bytes]:
             return
         latest = time.monotonic()
         yield piece
-
-
-READERS: Final = {"waiting": waiting, "napping": napping}
 
 
 def main() -> None:

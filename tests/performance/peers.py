@@ -1,6 +1,6 @@
 """What an event costs in-process in frameworks: without pings, with their own, and with ours.
 
-It calls the frameworks' apps directly and measures their time.
+It calls the frameworks' apps directly and measures the CPU time of the process.
 
 The peers are no middlewares: they render the event as well, which a stream of ready-made bytes
 does not, and they add nothing to a response that is no stream. aiohttp-sse is no ASGI app and
@@ -31,7 +31,7 @@ LOOPS: Final = ("asyncio", "uvloop")
 
 
 async def timed(app: Any, events: int) -> float:
-    """Return the seconds that one stream of so many events took."""
+    """Return the CPU seconds that one stream of so many events took."""
     asked = False
 
     async def receive() -> dict[str, Any]:
@@ -43,13 +43,13 @@ async def timed(app: Any, events: int) -> float:
 
     query = f"n={events}&turn={EVENTS_PER_TURN}".encode()
     scope = {**scope_of_server(), "path": "/busy", "query_string": query}
-    began = time.perf_counter()
+    began = time.process_time()
     await app(scope, receive, send)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def measure(effort: Effort) -> dict[str, dict[str, float]]:
-    """Return the microseconds of an event by loop and app: the best of interleaved rounds."""
+    """Return the CPU microseconds of an event by loop and app; the best of all rounds."""
     apps = {name: contestants.ASGI[name](INTERVAL_S) for name in BASES}
     events = effort.events // 4
     found: dict[str, dict[str, float]] = {}
@@ -71,4 +71,4 @@ def tables(found: dict[str, dict[str, float]]) -> str:
             over = "" if name == base else f"{took - best[base]:+.2f}"
             rows.append([name, loop, f"{took:.2f}", over])
     head = ["streams of", "loop", "us per event", "over its framework's own"]
-    return table("An event in frameworks, in-process", head, rows)
+    return table("An event in frameworks, in-process, CPU time", head, rows)

@@ -3,7 +3,8 @@
 What is served is identical, whatever wraps it.
 
 Paths: `/idle` is silent after one event and listens for the disconnect; `/idle-non-listening`
-is silent and never calls `receive`; `/busy?n=N&turn=T` sends N events; `/plain` is no stream;
+is silent and never calls `receive`; `/busy?n=N&turn=T` sends N events; `/ticking?every=S` one
+each S seconds; `/plain` is no stream;
 `/cpu` and `/memory` tell what the process has used.
 """
 
@@ -23,6 +24,8 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 TEXT: Final = "0123456789012345678901234567890123456789"
 EVENT: Final = f"data: {TEXT}\n\n".encode()
 PING: Final = b"event: ping\ndata: \n\n"
+TICK: Final = b"data: a ping of the app's own\n\n"
+"""An event that the client counts as it counts pings."""
 SENDS_PER_TURN: Final = 64
 """How many pings the floor sends before it lets others have a turn."""
 
@@ -84,6 +87,15 @@ async def busy(scope: dict[str, Any], _: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def ticking(scope: dict[str, Any], _: Receive, send: Send) -> None:
+    """Send an event now and then, as one of many streams."""
+    seconds = float(dict(parse_qsl(scope["query_string"].decode()))["every"])
+    await first_event(send)
+    while True:
+        await asyncio.sleep(seconds)
+        await send(part(TICK))
+
+
 def how_busy(query: str) -> tuple[int, int]:
     """Return how many events are asked for, and how many in one turn of the loop."""
     asked = dict(parse_qsl(query))
@@ -116,6 +128,7 @@ APPS: Final[dict[str, App]] = {
     "/idle": idle,
     "/idle-non-listening": idle_non_listening,
     "/busy": busy,
+    "/ticking": ticking,
     "/plain": plain,
     "/cpu": cpu,
     "/memory": memory,

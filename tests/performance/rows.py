@@ -65,6 +65,12 @@ ROWS: Final = (
     _row(f"{HONO}, no pings", f"{HONO}, no pings"),
     _row(HONO, f"{HONO}, no pings"),
 )
+TICKING: Final = (
+    _row("unwrapped", "unwrapped"),
+    _row("asgi-keepalive", "unwrapped"),
+    _row("Starlette", "Starlette"),
+    _row("Starlette + asgi-keepalive", "Starlette"),
+)
 H11_ROWS: Final = tuple(
     _row(f"{name}, h11", "unwrapped, h11")
     for name in ("unwrapped", "forward only", "asgi-keepalive")

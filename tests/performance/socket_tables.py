@@ -16,8 +16,9 @@ def tables(found: Found) -> str:
         parts.append(memory(streams, rows))
         arrivals = {name: None for row in rows for name in row.get("pinged", {})}
         parts += [pings(streams, arrival, rows) for arrival in arrivals]
-    kinds = {(row["events_per_turn"], row["reader"]): None for row in found["busy"]}
-    parts += [busy(*kind, found["busy"]) for kind in kinds]
+    parts.append(ticking(found["ticking"]))
+    turns = dict.fromkeys(row["events_per_turn"] for row in found["busy"])
+    parts += [busy(turn, found["busy"]) for turn in turns]
     parts += [f"Left out: {name}: {why}\n" for name, why in found["left_out"].items()]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return "\n".join([*parts, f"Versions: {versions}\n"])
@@ -60,29 +61,40 @@ def pings(streams: int, arrival: str, rows: list[Found]) -> str:
     return table(title, ["contestant", "median", "of intervals", "of the floor's"], lines)
 
 
-def busy(turn: int, reader: str, rows: list[Found]) -> str:
+def ticking(rows: list[Found]) -> str:
+    """Return the table of an event that one of many streams has now and then."""
+    before = {row["name"]: row["cpu_us_per_event_median"] for row in rows}
+    lines = []
+    for row in rows:
+        own, base = before[row["name"]], before[row["base"]]
+        each = row["cpu_us_per_event_each"]
+        line = [row["name"], f"{own:.1f}", f"{min(each):.1f} to {max(each):.1f}"]
+        lines.append([*line, _over(own, base, row)])
+    title = (
+        f"CPU time per event, {rows[0]['streams']:,} streams that each have one now and then, "
+        "microseconds"
+    )
+    return table(title, ["contestant", "median", "of intervals", "over its base"], lines)
+
+
+def busy(turn: int, rows: list[Found]) -> str:
     """Return the table of one busy stream."""
-    of_kind = [
-        row for row in rows if (row["events_per_turn"], row["reader"]) == (turn, reader)
-    ]
-    here = {row["name"]: row for row in of_kind}
+    here = {row["name"]: row for row in rows if row["events_per_turn"] == turn}
     lines = []
     for name, row in here.items():
-        speeds, cpu = row["events_per_s"], row["cpu_us_per_event"]
-        line = [name, f"{max(speeds):,.0f}", f"{min(cpu):.2f}"]
+        cpu = row["cpu_us_per_event"]
+        line = [name, f"{min(cpu):.2f}"]
         base = here.get(row["base"])
         if base is None or base is row:
             lines.append([*line, "", ""])
             continue
-        line.append(_ratio(speeds, base["events_per_s"]))
-        lines.append([*line, f"{_ratio(base['cpu_us_per_event'], cpu)} ({row['base']})"])
+        before = base["cpu_us_per_event"]
+        line.append(f"{min(cpu) - min(before):+.2f} ({row['base']})")
+        lines.append([*line, _ratio(before, cpu)])
     turns = "each in its own turn of the loop" if turn == 1 else f"{turn} in a turn"
-    head = ["contestant", "events/s, best", "CPU us per event, best", "speed over its base's"]
-    return table(
-        f"One busy stream, {turns}, {reader} client",
-        [*head, "the same, by the server's CPU time"],
-        lines,
-    )
+    title = f"One busy stream, {turns}: the server's CPU time per event"
+    head = ["contestant", "us, best", "added", "its base's, divided by it"]
+    return table(title, head, lines)
 
 
 def _ratio(own: list[float], base: list[float]) -> str:

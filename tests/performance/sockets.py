@@ -16,15 +16,14 @@ from typing import Any, Final
 import busy_streams
 import socket_tables
 from effort import FULL, QUICK, Effort
-from idle_streams import Subject, memory, pinging, silence
-from rows import BUSY, ROWS, Commands, Row, commands, versions
+from idle_streams import Subject, memory, pinging, silence, ticking
+from rows import BUSY, ROWS, TICKING, Commands, Row, commands, versions
 
 STREAMS_PER_SECOND: Final = 1_000
 """The interval grows with the streams, so that the pings of a second stay the same; no
 contestant's core is full with them."""
-KINDS: Final = tuple(
-    busy_streams.Kind(*kind) for kind in ((1, "waiting"), (1, "napping"), (64, "napping"))
-)
+EVENTS_PER_TURN: Final = (1, 64)
+"""How many events a busy stream has on its hands in one turn of the loop."""
 
 
 def progress(text: str) -> None:
@@ -43,7 +42,6 @@ def measure_idle(row: Row, subject: Subject, effort: Effort, silent_cpu_s: dict[
             subject, interval
         )
     if row.pings:
-        fewest = subject.streams == min(effort.streams)
         found["pinged"] = {
             arrival: pinging(
                 subject,
@@ -52,7 +50,7 @@ def measure_idle(row: Row, subject: Subject, effort: Effort, silent_cpu_s: dict[
                 intervals=math.ceil(effort.seconds / interval),
                 silent_cpu_s=silent_cpu_s[row.base],
             )
-            for arrival in (effort.arrivals if fewest else effort.arrivals[-1:])
+            for arrival in effort.arrivals
         }
     return found
 
@@ -68,12 +66,27 @@ def measure_all_idle(rows: list[Row], made: Commands, effort: Effort) -> list[di
     return found
 
 
-def measure_all_busy(rows: list[Row], made: Commands, effort: Effort) -> list[dict[str, Any]]:
-    """Return all about busy streams, of each kind."""
+def measure_all_ticking(
+    rows: list[Row], made: Commands, effort: Effort
+) -> list[dict[str, Any]]:
+    """Return the CPU time of an event that one of many streams has now and then."""
+    streams = max(effort.streams)
+    interval = max(1, streams // STREAMS_PER_SECOND)
     found = []
-    for kind in KINDS:
-        progress(f"busy streams: {kind}")
-        amount = (kind, effort.busy_events, effort.rounds)
+    for row in rows:
+        progress(f"{row.name}: {streams} streams with an event now and then")
+        subject = Subject(row.name, made[row.contestant], row.path, streams)
+        took = ticking(subject, interval, math.ceil(effort.seconds / interval))
+        found.append({"name": row.name, "base": row.base, "streams": streams, **took})
+    return found
+
+
+def measure_all_busy(rows: list[Row], made: Commands, effort: Effort) -> list[dict[str, Any]]:
+    """Return all about busy streams, each in its own turn of the loop, and many in one."""
+    found = []
+    for turn in EVENTS_PER_TURN:
+        progress(f"busy streams: {turn} in a turn")
+        amount = (turn, effort.busy_events, effort.rounds)
         found += busy_streams.measure(rows, made, *amount)
     return found
 
@@ -89,6 +102,7 @@ def measure(effort: Effort) -> dict[str, Any]:
         "versions": versions(left_out),
         "left_out": left_out,
         "idle": measure_all_idle(rows, made, effort),
+        "ticking": measure_all_ticking(list(TICKING), made, effort),
         "busy": measure_all_busy(
             [row for row in BUSY if row.contestant not in left_out], made, effort
         ),

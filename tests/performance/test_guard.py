@@ -35,6 +35,8 @@ from support.harness import VirtualLoop
 from keepalive import KeepaliveMiddleware
 from keepalive._scheduler import BATCH
 
+pytestmark = pytest.mark.no_cover  # which counts with the same hook of the interpreter
+
 STREAMS = 1000
 ROWS = {"no options": ours(), **WITH_LIMITS}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")

@@ -1,5 +1,5 @@
 """What the tests share, each started when it is first needed: a uvicorn for each pair of HTTP
-parser and event loop, and a browser.
+parser and event loop, and the browser of each engine.
 
 Each fixture ends what it has started, and checks the log.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from real import parts
-from real.browsers.chromium import PARTS, Browser
+from real.browsers.engines import ENGINES, Engine
+from real.browsers.tab import Browser
 from real.http_clients import TESTS, Server
 
 FLAVOURS = [(http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")]
@@ -35,9 +36,14 @@ def server(running: Server) -> Iterator[Server]:
     assert running.new_complaints() == []
 
 
+@pytest.fixture(scope="session", params=ENGINES, ids=lambda engine: engine.title)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    parts.need(*request.param.parts)
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    parts.need(*PARTS)
-    running = Browser()
+def browser(engine: Engine) -> Iterator[Browser]:
+    running = engine.start()
     yield running
     running.stop()

@@ -33,6 +33,7 @@ PROGRAMS: Final = {
     "chromium": ["chromium", "--version", "--no-sandbox"],
     "firefox": ["firefox-esr", "--version"],
     "webkit": ["dpkg-query", "--show", "libwebkit2gtk-4.1-0"],
+    "webkit-driver": ["dpkg-query", "--show", "webkit2gtk-driver"],
     "xvfb": ["dpkg-query", "--show", "xvfb"],
     "node": [NODE, "--version"],
     "curl": ["curl", "--version"],

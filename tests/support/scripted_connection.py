@@ -37,10 +37,12 @@ class Connection(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         when, what = self.steps[0] if self.steps else (float("inf"), b"")
         await anyio.sleep(self.began + when - anyio.current_time())
-        del self.steps[0]
-        if isinstance(what, BaseException):
+        if isinstance(what, Exception):
             raise what
-        return what
+        self.steps[0] = when, what[max_bytes:]
+        if not self.steps[0][1]:
+            del self.steps[0]
+        return what[:max_bytes]
 
     async def send_eof(self) -> None: ...
 

@@ -53,6 +53,8 @@ class Task:
 class HandLoop:
     """A loop whose every turn is one call of `turn`."""
 
+    has_tasks = False
+
     def __init__(self):
         self.now = 0.0
         self.soon, self.timers, self.parked = [], [], []

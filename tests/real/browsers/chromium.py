@@ -7,16 +7,15 @@ Playwright is imported by the browser that starts, not with this module: it may 
 """
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from real.processes import wait_for
+from real.browsers.tab import Browser, Tab
 
 PARTS: Final = ("program:chromium", "playwright", "uvicorn")
-"""What a test of a browser needs."""
+"""What a test of this browser needs."""
 
 ARGUMENTS: Final = (
     "--no-sandbox",  # whoever runs the tests may be root
@@ -28,48 +27,38 @@ ARGUMENTS: Final = (
     "--disable-sync",
 )
 
+FAILED_LOAD: Final = "Failed to load resource: "
 
-class Tab:
-    """A page in an empty profile of its own."""
 
-    def __init__(self, do: Callable[..., Any], context: Any, page: Any) -> None:
+class ChromiumTab(Tab):
+    """A page, as Playwright has it, in a context of its own."""
+
+    def __init__(self, do: Callable[..., Any], page: Any) -> None:
         self._do = do
-        self._context = context
         self._page = page
-        self.complaints: list[str] = []
-        """Errors and warnings of the page's scripts, and of its console."""
+        self.complaints, self.failed_loads = [], []
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._hear)
 
     def _hear(self, message: Any) -> None:
+        text = message.text
         if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
+            is_load = text.startswith(FAILED_LOAD)
+            (self.failed_loads if is_load else self.complaints).append(text)
 
     def evaluate(self, script: str, argument: object = None) -> Any:
-        """Return what a JavaScript expression is, or what a function makes of an argument."""
         return self._do(self._page.evaluate, script, argument)
 
-    def wait_for(self, script: str, what: str = "") -> None:
-        """Wait until an expression is true."""
-
-        def look() -> Any:
-            if not (found := self.evaluate(script)):
-                time.sleep(0.03)  # many pages are asked by one thread
-            return found
-
-        wait_for(look, what or script)
+    def press(self, key: str) -> None:
+        self.do(lambda page: page.keyboard.press(key))
 
     def do(self, act: Callable[[Any], Any]) -> Any:
         """Do something with the page itself, as Playwright has it."""
         return self._do(act, self._page)
 
-    def close(self) -> None:
-        """Close the page, and its connections."""
-        self._do(self._context.close)
 
-
-class Browser:
-    """A running Chromium; its methods may be called from any thread."""
+class Chromium(Browser):
+    """A running Chromium."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
@@ -93,31 +82,19 @@ class Browser:
         )
 
     @contextmanager
-    def tab(self, url: str, script: str = "", **profile: Any) -> Iterator[Tab]:
-        """Open a page.
-
-        Args:
-            url: Its address.
-            script: What runs in it before its own scripts.
-            profile: What the profile is made with: `viewport`, `color_scheme` and so on.
-        """
-
-        def open_it() -> Tab:
+    def open(self, url: str, **profile: Any) -> Iterator[ChromiumTab]:
+        def open_it() -> tuple[Any, ChromiumTab]:
             context = self._chromium.new_context(**profile)
-            tab = Tab(self._do, context, context.new_page())
-            if script:
-                context.add_init_script(script)
-            return tab
+            return context, ChromiumTab(self._do, context.new_page())
 
-        tab = self._do(open_it)
+        context, tab = self._do(open_it)
         try:
             tab.do(lambda page: page.goto(url))
             yield tab
         finally:
-            tab.close()
+            self._do(context.close)
 
     def stop(self) -> None:
-        """Leave no process behind."""
         with ExitStack() as stack:  # what is last in it goes first, whatever goes wrong
             stack.callback(self._thread.shutdown)
             if self._playwright:

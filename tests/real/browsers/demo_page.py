@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from real.browsers.chromium import Browser, Tab
+from real.browsers.chromium import Chromium
+from real.browsers.tab import Browser, Tab
 from real.processes import EXAMPLES, Process, running
 
 LIMIT: Final = 2.0
@@ -167,9 +168,17 @@ class Page:
             "performance.getEntriesByType('resource').map((one) => one.name)"
         )
 
+    def choose(self, label: str) -> None:
+        """Click on what a label belongs to."""
+        self.tab.evaluate(
+            "(text) => [...document.querySelectorAll('label')]"
+            ".find((label) => label.textContent.includes(text)).click()",
+            label,
+        )
+
     def press_key(self, *keys: str) -> None:
         for key in keys:
-            self.tab.do(lambda page, key=key: page.keyboard.press(key))
+            self.tab.press(key)
 
     @property
     def focused(self) -> str:
@@ -205,7 +214,7 @@ class Stage:
             yield Stage(self.browser, server, self.folder)
 
 
-def draw(browser: Browser, server: Process, file: Path) -> None:
+def draw(browser: Chromium, server: Process, file: Path) -> None:
     """Take a screenshot when both streams have ended."""
     profile = {"viewport": {"width": WIDTH, "height": 900}, "device_scale_factor": SCALE}
     with opened(browser, server, color_scheme="light", **profile) as page:

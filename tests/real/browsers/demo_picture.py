@@ -7,13 +7,13 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TESTS))
 
-from real.browsers.chromium import Browser  # noqa: E402
+from real.browsers.chromium import Chromium  # noqa: E402
 from real.browsers.demo_page import PICTURE, draw, serve  # noqa: E402
 
 
 def main() -> None:
     """Run the demo and take a screenshot of its page."""
-    browser = Browser()
+    browser = Chromium()
     try:
         with tempfile.TemporaryDirectory() as folder, serve(Path(folder), limit=3) as server:
             draw(browser, server, PICTURE)

@@ -1,4 +1,4 @@
-"""The demo of the documentation in a browser: one stream is dropped, the other is complete."""
+"""The demo, in each browser: one stream is dropped, the other is complete."""
 
 import os
 import re
@@ -8,8 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from real import parts
-from real.browsers import chromium
+from real.browsers.chromium import ChromiumTab
 from real.browsers.demo_page import (
     FAINT,
     LIMIT,
@@ -22,6 +21,7 @@ from real.browsers.demo_page import (
     serve,
     size,
 )
+from real.browsers.engines import CHROMIUM
 from real.http_clients import complaints
 from real.processes import EXAMPLES, PATH
 
@@ -34,27 +34,41 @@ CUT = "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING"
 TIMED_OUT = "Failed to load resource: the server responded with a status of 504"
 
 SCENARIOS = {}
+OF_THE_PAGE = {}
 
 
 def scenario(play):
-    """Run it together with the others; a test of its own reports the result."""
+    """Run it in each browser, together with the others; a test reports the result."""
     SCENARIOS[play.__name__] = play
     return play
 
 
+def of_the_page(play):
+    """Run it in Chromium alone: it needs options, or is about the page's own code."""
+    OF_THE_PAGE[play.__name__] = play
+    return play
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    parts.need(*chromium.PARTS)
+def server(engine, tmp_path_factory):
     with serve(tmp_path_factory.mktemp("demo")) as process:
         yield process
         assert complaints(process.log) == []
 
 
 @pytest.fixture(scope="module")
-def played(browser, server, tmp_path_factory):
+def played(engine, browser, server, tmp_path_factory):
     stage = Stage(browser, server, tmp_path_factory.mktemp("stage"))
     with ThreadPoolExecutor(4) as pool:
-        yield {name: pool.submit(play, stage) for name, play in SCENARIOS.items()}
+        plays = SCENARIOS | (OF_THE_PAGE if engine == CHROMIUM else {})
+        yield {name: pool.submit(play, stage) for name, play in plays.items()}
+
+
+def assert_complains(page, failed_loads):
+    """Assert that no other loads have failed, where the browser reports them."""
+    assert page.tab.complaints == []
+    if isinstance(page.tab, ChromiumTab):
+        assert [text.partition(" (")[0] for text in page.tab.failed_loads] == failed_loads
 
 
 def assert_is_cut(side):
@@ -85,7 +99,7 @@ def one_stream_is_cut_and_the_other_is_whole(stage):
         assert_is_cut(page.plain)
         assert page.asked_for("/plain/") == 2
         assert page.asked_for("/kept/") == 1
-        assert page.tab.complaints == [CUT, CUT]
+        assert_complains(page, [CUT, CUT])
 
 
 @scenario
@@ -133,7 +147,7 @@ def an_abort_ends_one_stream_and_the_page_says_why(stage):
         page.kept.press(".start")
         page.kept.wait_until("open")
         page.kept.wait_for_pings(1)
-        assert page.tab.complaints == [CUT]
+        assert_complains(page, [CUT])
 
 
 @scenario
@@ -162,7 +176,7 @@ def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
 @scenario
 def an_interval_above_the_limit_keeps_nothing_alive(stage):
     with stage.page() as page:
-        page.tab.do(lambda shown: shown.get_by_label("(too long)").check())
+        page.choose("(too long)")
         page.plain.wait_until("open")
         page.kept.wait_until("cut")
         page.plain.wait_until("cut")
@@ -177,7 +191,7 @@ def an_interval_above_the_limit_keeps_nothing_alive(stage):
 @scenario
 def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
     with stage.page() as page:
-        page.tab.do(lambda shown: shown.get_by_label("Slow start").check())
+        page.choose("Slow start")
         page.plain.wait_to_say("The proxy responded with 504 after")
         assert page.plain.rows == [["headers", "headers", "504 "]]
         page.kept.wait_until("whole")
@@ -185,7 +199,7 @@ def without_a_first_byte_one_is_refused_and_the_other_is_started(stage):
             ["event", "event", r"data: The answer is 42.\n\n"]
         ]
         assert page.reported()["started_by"] == "middleware"
-        assert [text.partition(" (")[0] for text in page.tab.complaints] == [TIMED_OUT]
+        assert_complains(page, [TIMED_OUT])
 
 
 @scenario
@@ -215,7 +229,7 @@ def by_keyboard_all_of_it_can_be_done(stage):
         page.kept.wait_to_have_said("Shutting down")
 
 
-@scenario
+@of_the_page
 def pings_are_announced_to_nobody(stage):
     """What a screen reader reads out by itself does not change with a ping."""
     with stage.page() as page:
@@ -233,7 +247,7 @@ def pings_are_announced_to_nobody(stage):
         assert "Still thinking." in page.tab.evaluate("said[0]")
 
 
-@scenario
+@of_the_page
 def it_fits_a_narrow_screen_and_is_legible_in_light_and_dark(stage):
     for scheme in ("light", "dark"):
         narrow = {"width": 360, "height": 800}
@@ -250,7 +264,7 @@ def it_fits_a_narrow_screen_and_is_legible_in_light_and_dark(stage):
             assert page.tab.evaluate(FAINT) == []
 
 
-@scenario
+@of_the_page
 def nothing_is_asked_of_anybody_else(stage):
     with stage.page() as page:
         page.kept.wait_for_pings(1)
@@ -261,7 +275,7 @@ def nothing_is_asked_of_anybody_else(stage):
         assert found <= {"http://127.0.0.1:8000", "http://{HOST}:{PORT}"}
 
 
-@scenario
+@of_the_page
 def the_picture_is_of_the_page(stage):
     drawn = stage.folder / "demo.png"
     draw(stage.browser, stage.server, drawn)
@@ -277,6 +291,13 @@ def test_demo(played, name):
     played[name].result()
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
+@pytest.mark.parametrize("name", OF_THE_PAGE)
+def test_page(played, name):
+    played[name].result()
+
+
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 def test_a_port_that_is_taken_is_reported_in_one_line(server):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "demo.py"],

@@ -1,5 +1,5 @@
-"""The watchdog of the documentation, in a browser: when it takes a connection for dead, when
-not, and what becomes of the events.
+"""The watchdog of the documentation, in each browser: when it takes a connection for dead,
+when not, and what becomes of the events.
 """
 
 import re
@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
-from real import parts
-from real.browsers import chromium
 from real.browsers.relay import Relay
 from real.browsers.watchdog_page import INTERVAL, Stage, serve
 from real.http_clients import complaints
@@ -67,8 +65,7 @@ def scenario(play):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    parts.need(*chromium.PARTS)
+def server(engine, tmp_path_factory):
     with serve(tmp_path_factory.mktemp("watchdog")) as process:
         yield process
         assert complaints(process.log) == []
@@ -224,7 +221,7 @@ def a_page_whose_timers_stood_still_looks_when_the_network_is_back(stage):
 def by_keyboard_the_page_is_disconnected_and_connected(stage):
     def press_next_button(page):
         for key in ("Tab", "Enter"):
-            page.tab.do(lambda tab, key=key: tab.keyboard.press(key))
+            page.tab.press(key)
 
     with stage.relay() as relay, stage.page(relay) as page:
         page.wait_for_events(1)

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from real.browsers.chromium import Browser, Tab
 from real.browsers.relay import Relay
+from real.browsers.tab import Browser, Tab
 from real.processes import Process, running, wait_for
 
 INTERVAL: Final = 0.5

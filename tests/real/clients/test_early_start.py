@@ -10,7 +10,7 @@ from functools import partial
 import httpx
 import pytest
 from real import parts
-from real.browsers import chromium
+from real.browsers.engines import ENGINES
 from real.clients.early_start_app import (
     OVERLOADED,
     PINGS,
@@ -251,7 +251,7 @@ def test_sdks_get_a_late_failure_in_json_if_they_do_not_stream(server, sdk, case
     )
 
 
-EVENT_SOURCE = "Chromium: `EventSource`"
+EVENT_SOURCE = "{}: `EventSource`"
 LISTEN = """(path) => {
   seen = [];
   opened = 0;
@@ -285,24 +285,25 @@ def behind_pings(seen):
     return rest
 
 
-def test_a_browser_gets_a_late_answer(browser, server):
-    parts.need(*chromium.PARTS)
+def test_a_browser_gets_a_late_answer(engine, browser, server):
     plain = seen_by(browser, server, "/plain/events")
     early = seen_by(browser, server, "/accepted/events")
     assert plain == [("message", "one"), ("update", "two")]
     assert behind_pings(early) == plain
-    hold(EVENT_SOURCE, "answers", INVISIBLE, "program:chromium")
+    hold(EVENT_SOURCE.format(engine.title), "answers", INVISIBLE, engine.part)
 
 
 @pytest.mark.parametrize("what", AS_EVENTS)
-def test_a_browser_gets_a_late_failure_as_an_event_and_connects_again(browser, server, what):
+def test_a_browser_gets_a_late_failure_as_an_event_and_connects_again(
+    engine, browser, server, what
+):
     ((kind, data),) = behind_pings(seen_by(browser, server, f"/accepted/{what}"))
     assert (kind, json.loads(data)) == ("error", AS_EVENTS[what])
     hold(
-        EVENT_SOURCE,
+        EVENT_SOURCE.format(engine.title),
         what,
         "`error` event with data; reconnects",
-        "program:chromium",
+        engine.part,
     )
 
 
@@ -316,5 +317,6 @@ def test_a_browser_gives_up_at_an_early_failure(browser, server):
 
 
 def test_the_table_has_all_its_cells_and_no_other():
-    rows = [*READERS, *(f"{sdk}, {kind}" for sdk in SDKS for kind in KINDS), EVENT_SOURCE]
+    browsers = [EVENT_SOURCE.format(engine.title) for engine in ENGINES]
+    rows = [*READERS, *(f"{sdk}, {kind}" for sdk in SDKS for kind in KINDS), *browsers]
     assert BOOK.cells(TABLE) == {(row, column) for row in rows for column in COLUMNS.values()}

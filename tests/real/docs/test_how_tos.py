@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from real import parts
-from real.docs.how_tos import QUICKLY, HowTo, listening
+from real.docs.how_tos import FOLDER, QUICKLY, HowTo, listening
 from real.frameworks.mcp_client import HEADERS, NEWER, VERSION, message
 from real.http_clients import PING, complaints, parsed, split_pings
 from real.processes import PATIENCE, running
@@ -30,7 +30,8 @@ APPS = [
 ]
 SAID = {"/think": "thinking", "/native": "thinking", "/news": "news"}
 
-ELSEWHERE = {"mcp", "vllm", "migrate-from-sse-starlette"}
+INDEX = (FOLDER.parent / "index.md").read_text(encoding="utf-8")
+ELSEWHERE = {"mcp", "mcp-restarts", "vllm", "migrate-from-sse-starlette"}
 """Pages of the same kind with tests of their own."""
 
 
@@ -51,8 +52,8 @@ def test_the_app_of_a_framework_is_kept_alive(tmp_path, name, path):
 
 
 def test_every_framework_of_the_list_is_tried():
-    _, _, first = HowTo("index").text.partition("```{toctree}\n")
-    names = re.findall(r"^[\w-]+$", first.partition("```")[0], re.MULTILINE)
+    _, _, frameworks = INDEX.partition(':caption: "How-to: frameworks"\n')
+    names = re.findall(r"<how-to/([\w-]+)>$", frameworks.partition("```")[0], re.MULTILINE)
     assert set(names) == {name for name, _ in APPS} | ELSEWHERE
 
 
@@ -134,6 +135,12 @@ def test_a_call_of_an_mcp_tool_is_kept_alive_by_the_newer_protocol(tmp_path):
         assert b"notifications/progress" in called(process, headers, call)
 
 
+def middlewares(page: HowTo) -> list[str]:
+    """Return what the commands of the page give to `--middleware`."""
+    commands = [words for words in page.commands if "vllm" in words]
+    return [words[words.index("--middleware") + 1] for words in commands]
+
+
 def test_vllm_loads_the_class_and_keeps_its_answers_alive(tmp_path):
     """As vLLM's source does it; vLLM itself is no part of the tests."""
     parts.need("fastapi", "openai")
@@ -141,9 +148,9 @@ def test_vllm_loads_the_class_and_keeps_its_answers_alive(tmp_path):
     from real.docs import vllm_like
 
     page = HowTo("vllm")
-    (command,) = [words for words in page.commands if "vllm" in words]
-    path = command[command.index("--middleware") + 1]
-    page.saved(tmp_path, f"{path.partition('.')[0]}.py", {"interval=10.0": "interval=0.1"})
+    assert middlewares(page) == ["keepalive.KeepaliveMiddleware", "options.Keepalive"]
+    path = middlewares(page)[1]
+    page.saved(tmp_path, "options.py", {"interval=10.0": "interval=0.1"})
     environ = {vllm_like.MIDDLEWARE: path}
     with running("vllm", vllm_like.command, tmp_path, environ) as process:
         question = {
@@ -169,3 +176,43 @@ def test_vllm_is_given_what_it_takes():
     with pytest.raises(ValueError, match="class"):
         vllm_like.imported("keepalive.on_signals")
     assert vllm_like.imported("keepalive.KeepaliveMiddleware")
+
+
+def test_fastapi_serves_browsers_and_openais_sdk_on_one_app(browser, tmp_path):
+    """And each gets the ping that the page says."""
+    parts.need("fastapi", "openai")
+    import openai
+
+    page = HowTo("fastapi")
+    assert 'base_url="http://127.0.0.1:8000/v1"' in page.text
+    changes = QUICKLY | {"sleep(60)": "sleep(1)"}
+    with page.running(tmp_path, changes) as process:
+        question = {
+            "model": "m",
+            "messages": [{"role": "user", "content": "?"}],
+            "stream": True,
+        }
+        client = openai.OpenAI(base_url=process.url("/v1"), api_key="none", max_retries=0)
+        with client, client.chat.completions.create(**question) as chunks:
+            assert [chunk.choices[0].delta.content for chunk in chunks] == ["42"]
+        with listening(process, "/v1/chat/completions", "POST", json=question) as stream:
+            assert stream.read().startswith(COMMENT * 2)
+        with browser.tab(process.url("/docs")) as tab:
+            tab.evaluate(READ_IN_A_PAGE)
+            tab.wait_for("seen.includes('42') && text.includes('42')", "both answers")
+            assert set(tab.evaluate("seen")) == {"thinking", "ping", "42"}
+            text = tab.evaluate("text")
+        assert text.startswith("data: thinking\n\n: ping\n")
+        assert complaints(process.log) == []
+
+
+READ_IN_A_PAGE = """() => {
+  seen = []; text = '';
+  const source = new EventSource('/think');
+  source.onmessage = (event) => {
+    seen.push(event.data);
+    if (event.data === '42') source.close();
+  };
+  source.addEventListener('ping', () => seen.push('ping'));
+  fetch('/think').then((got) => got.text()).then((whole) => { text = whole; });
+}"""

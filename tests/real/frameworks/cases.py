@@ -1,11 +1,12 @@
 """The frameworks that are tried, and what each is known to do by itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from real.frameworks import mcp_client
+from real.frameworks import graphql_client, mcp_client
 from real.frameworks.reading import Reading, Served
+from real.frameworks.streams import WHOLE
 
 IN_SILENCE: Final = "in the silence"
 AFTER_BACKGROUND: Final = "when its background tasks are through"
@@ -28,6 +29,9 @@ class Case:
         notices: When its generator learns that the client has left.
         background: Whether it has something for after the response.
         records: Whether it has another kind of stream, of records.
+        events: How many are read of its stream.
+        whole: What its response is that is no stream.
+        logs: What it warns of by itself when a client leaves.
         ask: Sends a request.
     """
 
@@ -40,6 +44,9 @@ class Case:
     notices: str = IN_SILENCE
     background: bool = True
     records: bool = True
+    events: int = 2
+    whole: object = field(default_factory=lambda: WHOLE, compare=False)
+    logs: str | None = None
     ask: Callable[[Served, str, str], Reading] = Reading
 
     @property
@@ -93,6 +100,7 @@ CASES: Final = (
         notices=NEVER,
         background=False,
         records=False,
+        whole=None,
         ask=mcp_client.ask,
     ),
     Case(
@@ -103,6 +111,46 @@ CASES: Final = (
         items=1,
         background=False,
         records=False,
+        whole=None,
         ask=mcp_client.ask_without_session,
+    ),
+    Case(
+        name="fastmcp",
+        title=f"FastMCP, protocol {mcp_client.VERSION}",
+        parts=("fastmcp", "mcp", "starlette"),
+        items=1,
+        notices=NEVER,
+        background=False,
+        records=False,
+        whole=None,
+        ask=mcp_client.ask,
+    ),
+    Case(
+        name="strawberry",
+        title="Strawberry, GraphQL over SSE",
+        parts=("strawberry-graphql", "starlette"),
+        background=False,
+        records=False,
+        events=3,
+        whole={"data": WHOLE},
+        ask=graphql_client.ask,
+    ),
+    Case(
+        name="ariadne",
+        title="Ariadne, GraphQL over SSE",
+        parts=("ariadne", "starlette"),
+        logs="Cancelled via cancel scope",
+        background=False,
+        records=False,
+        events=3,
+        whole={"data": WHOLE},
+        ask=graphql_client.ask,
+    ),
+    Case(
+        name="a2wsgi",
+        title="a2wsgi, `WSGIMiddleware`",
+        parts=("a2wsgi",),
+        notices=NEVER,
+        background=False,
     ),
 )

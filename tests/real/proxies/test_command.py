@@ -91,8 +91,8 @@ def call(url: str, *options: str) -> tuple[int, str]:
 )
 def test_the_ping_of_a_client(app, client, ping):
     status, text = call(app.url("/kept/silent"), "--as", client, "--for", "2.2")
-    assert f" ({ping}), at 0." in text
-    assert "ok Kept alive for 2." in text
+    assert f" ping {ping}, " in text
+    assert "ok Alive for 2." in text
     assert "x-accel-buffering: no" in text
     assert status == 0
 
@@ -102,7 +102,7 @@ def test_the_ping_of_a_client(app, client, ping):
     [
         ("/plain/silent", "problem Silent for 2.", 1),
         ("/plain/talking", "ok Alive for 2.", 0),
-        ("/kept/moved", "ok Kept alive for 2.", 0),
+        ("/kept/moved", "ok Alive for 2.", 0),
         ("/plain/page", "problem Not a stream: text/html, 6 bytes.", 1),
         ("/plain/mute", "problem No response after 2.", 1),
     ],
@@ -115,19 +115,19 @@ def test_without_a_proxy(app, path, verdict, status):
 
 def test_a_connection_that_is_refused():
     status, text = call("http://127.0.0.1:1/")
-    assert "end ConnectionRefusedError" in text
+    assert "end failed: ConnectionRefusedError" in text
     assert status == 1
 
 
 def test_a_name_that_is_not_known():
     status, text = call("http://name.invalid/")
-    assert "end gaierror" in text
+    assert "end failed: gaierror" in text
     assert status == 1
 
 
 def test_a_server_without_tls(app):
     status, text = call(app.url("/").replace("http:", "https:"))
-    assert "end SSLError" in text
+    assert "end failed: SSLError" in text
     assert status == 1
 
 
@@ -156,8 +156,8 @@ def test_ctrl_c_on_a_terminal(app):
         process.wait()
         os.close(ours)
     report = output.decode().replace("\r\n", "\n").rpartition("\r")[2]
-    assert "end         interrupted at " in report
-    assert "\x1b[32mok\x1b[0m          Kept alive for " in report
+    assert " end      interrupted\n" in report
+    assert "\x1b[32mok\x1b[0m       Alive for " in report
     assert "Traceback" not in output.decode()
 
 
@@ -173,7 +173,7 @@ ALONE_AND_BEHIND = [
 @pytest.mark.parametrize("proxy", ALONE_AND_BEHIND)
 def test_a_stream_that_is_kept_alive(site, proxy):
     status, text = call(site(proxy, "usual").url("/kept/silent"), "--for", "2.2")
-    assert "ok Kept alive for 2." in text
+    assert "ok Alive for 2." in text
     assert "problem" not in text
     assert "note" not in text
     assert status == 0
@@ -183,7 +183,7 @@ def test_a_stream_that_is_kept_alive(site, proxy):
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY], ids=lambda x: x.name)
 def test_an_idle_timeout(site, proxy):
     status, text = call(site(proxy, "limit").url("/plain/silent"), "--for", "10")
-    found = re.search(r"problem Cut off after (\S+) s of silence: an idle timeout. Set", text)
+    found = re.search(r"problem Cut off when silent for (\S+) s: an idle timeout. Set", text)
     assert LIMIT - EARLY < float(found[1]) < LIMIT + EARLY
     assert status == 1
 
@@ -191,15 +191,15 @@ def test_an_idle_timeout(site, proxy):
 @pytest.mark.parts
 def test_an_idle_timeout_that_looks_like_an_end(site):
     status, text = call(site(CADDY, "limit").url("/plain/silent"), "--for", "10")
-    assert f"problem Ended as if complete, but after {LIMIT} s of silence: an idle" in text
-    assert status == 1
+    assert f"note Ended when silent for {LIMIT} s, perhaps by an idle timeout. Set" in text
+    assert status == 0
 
 
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
 def test_an_idle_timeout_against_pings(site, proxy):
     status, text = call(site(proxy, "limit").url("/kept/silent"), "--for", "3.5")
-    assert "ok Kept alive for 3." in text
+    assert "ok Alive for 3." in text
     assert status == 0
 
 
@@ -208,22 +208,22 @@ def test_an_idle_timeout_against_pings(site, proxy):
 def test_a_timeout_before_the_response_starts(site, proxy):
     status, text = call(site(proxy, "limit").url("/plain/mute"), "--for", "10")
     assert f"problem Status 504 after {LIMIT} s. " in text
-    assert "set start_after" in text
+    assert "Set start_after" in text
     assert status == 1
 
 
 @pytest.mark.parts
 def test_a_total_timeout(site):
     status, text = call(site(VARNISH, "total").url("/kept/silent"), "--for", "10")
-    assert f"problem Cut off after {TOTAL} s, though not silent: a total timeout." in text
+    assert f"problem Cut off after {TOTAL} s: a total timeout." in text
     assert status == 1
 
 
 @pytest.mark.parts
 def test_headers_that_wait_for_the_first_byte(site):
     status, text = call(site(NGINX, "usual").url("/bare/empty"), "--for", "4")
-    assert "ok Kept alive for 4." in text
-    assert "note The headers came only with the first event or ping." in text
+    assert "ok Alive for 4." in text
+    assert "note The headers came only with the first data." in text
     assert status == 0
     status, text = call(site(NGINX, "usual").url("/kept/empty"), "--for", "2.2")
     assert "note" not in text
@@ -235,8 +235,8 @@ def test_headers_that_wait_for_the_first_byte(site):
 def test_pings_that_a_compressor_holds_back(site, proxy):
     status, text = call(site(proxy, "compression").url("/kept/ending"), "--for", "10")
     assert "problem Held back: " in text
-    assert " pings came at once. Leave anti_buffering=True. Where a proxy ignores it" in text
-    assert "note Compressed: gzip." in text
+    assert " pings came at once. Leave anti_buffering=True" in text
+    assert "ontent-Encoding: gzip" in text
     assert status == 1
 
 
@@ -247,7 +247,7 @@ def test_pings_that_nginx_holds_back_to_compress_them(site):
     assert "problem Held back: 2 pings came at once." in text
     assert status == 1
     status, text = call(compressing.url("/kept/ending"), "--for", "10")
-    assert "ok Kept alive for 4." in text
-    assert "note Compressed: gzip." in text
+    assert "ok Alive for 4." in text
+    assert "ontent-Encoding: gzip" in text
     assert "problem" not in text
     assert status == 0

@@ -4,11 +4,6 @@ Each reader returns what a page's code gets: with `EventSource`, with listeners 
 and with `fetch()` the data of each line.
 """
 
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,14 +14,10 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 from real.browsers.chromium import ARGUMENTS
+from real.browsers.programs import display, find, started
 from real.clients.reports import PREFIX
 
 PATIENCE: Final = 35.0
-
-
-def find(name: str) -> str:
-    """Return a program's path."""
-    return shutil.which(name) or name
 
 
 def chromium(folder: str, url: str) -> list[str]:
@@ -44,38 +35,6 @@ def webkit(folder: str, url: str) -> list[str]:
     """Return what opens a page in WebKit's own browser."""
     (browser,) = Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser")
     return [str(browser), "--private", url]
-
-
-@contextmanager
-def started(command: list[str], folder: str, **options: Any) -> Iterator[None]:
-    """Run a program with its children, and leave none of them behind."""
-    own = {"HOME": folder, "XDG_RUNTIME_DIR": folder, "LANG": "en_US.UTF-8"}
-    own |= options.pop("env", {})
-    process = subprocess.Popen(
-        command,
-        env=os.environ | own,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **options,
-    )
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@contextmanager
-def display(folder: str) -> Iterator[dict[str, str]]:
-    """Run a display without a screen; return the variable that names it."""
-    reading, writing = os.pipe()
-    command = [find("Xvfb"), "-displayfd", str(writing), "-nolisten", "tcp"]
-    with os.fdopen(reading) as told, started(command, folder, pass_fds=[writing]):
-        os.close(writing)
-        yield {"DISPLAY": f":{told.readline().strip()}"}
 
 
 @contextmanager

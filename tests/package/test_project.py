@@ -1,0 +1,62 @@
+"""The project's files: the version is the same everywhere, and the README is fit for PyPI."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def for_pypi():
+    pytest.importorskip("hatchling")
+    spec = importlib.util.spec_from_file_location("hook", ROOT / "docs" / "pypi_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.for_pypi
+
+
+def test_the_changelog_has_a_section_for_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.+)$", changelog, re.MULTILINE)
+    assert PROJECT["version"] in [section.partition(" ")[0] for section in sections]
+
+
+def test_the_readme_on_pypi_has_no_relative_links(for_pypi):
+    relative = re.compile(r"\]\((?!https?:|#)")
+    assert relative.search(README)
+    assert not relative.search(for_pypi(README, ""))
+    assert "![" not in for_pypi(README, "")
+    assert "tutorial" in for_pypi(README, "")
+
+
+def test_with_an_address_the_links_are_absolute(for_pypi):
+    text = "![picture](docs/x.png)\n\n[a](docs/a.md#b), [`c`](c.md), [d](https://d/), [e](#e)"
+    kept = "[d](https://d/), [e](#e)"
+    assert for_pypi(text, "") == f"a, `c`, {kept}"
+    assert for_pypi(text, "https://x/") == (
+        f"[a](https://x/docs/a.md#b), [`c`](https://x/c.md), {kept}"
+    )
+
+
+def test_code_in_the_readme_is_left_as_it_is(for_pypi):
+    blocks = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+    assert blocks.findall(for_pypi(README, "")) == blocks.findall(README)
+
+
+def test_people_find_it_by_the_words_that_they_search_for():
+    words = {"sse", "heartbeat", "streaming", "llm", "openai", "fastapi", "nginx", "timeout"}
+    assert words <= set(PROJECT["keywords"])
+    assert "heartbeat" in PROJECT["description"]
+
+
+def test_the_workflow_of_a_release_needs_no_secret():
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    assert "secrets." not in text
+    assert "id-token: write # for trusted publishing" in text
+    assert "types: [published]" in text

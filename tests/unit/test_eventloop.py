@@ -1,0 +1,85 @@
+"""The event loop's interface: what outlives a loop, and awaitables that are begun by hand."""
+
+import gc
+
+import anyio
+import pytest
+from support.harness import run
+
+from keepalive._eventloop import current_loop, finish, steps_of
+
+
+def test_a_loop_that_no_longer_exists_can_be_woken(backend):
+    async def main():
+        return current_loop()
+
+    loop = run(backend, main)
+    gc.collect()
+    loop.wake(lambda: pytest.fail("there is nothing to run it"))
+    assert loop._reference() is None
+
+
+class Waiting:
+    """An awaitable that is awaited twice, and notes how it ends."""
+
+    def __init__(self):
+        self.notes = []
+
+    def __await__(self):
+        for number in range(2):
+            try:
+                self.notes.append((yield number))
+            except BaseException as error:
+                self.notes.append(type(error))
+                if isinstance(error, GeneratorExit):
+                    raise
+        self.notes.append("done")
+
+
+def begun(waiting):
+    """Return an awaitable whose first step has been made."""
+    steps = steps_of(waiting)
+    return finish(steps, next(steps))
+
+
+def test_what_was_begun_is_finished():
+    waiting = Waiting()
+    rest = begun(waiting)
+    assert [rest.send(None), rest.send("a")] == [0, 1]
+    with pytest.raises(StopIteration):
+        rest.send("b")
+    assert waiting.notes == ["a", "b", "done"]
+
+
+def test_errors_reach_what_was_begun():
+    waiting = Waiting()
+    rest = begun(waiting)
+    assert [rest.send(None), rest.throw(ValueError())] == [0, 1]
+    with pytest.raises(StopIteration):
+        rest.throw(OSError())
+    assert waiting.notes == [ValueError, OSError, "done"]
+
+
+def test_what_was_begun_is_closed_with_what_awaits_it():
+    waiting = Waiting()
+    rest = begun(waiting)
+    rest.send(None)
+    rest.close()
+    assert waiting.notes == [GeneratorExit]
+
+
+def test_a_cancellation_reaches_what_was_begun(backend):
+    async def main():
+        async def sleep():
+            try:
+                await anyio.sleep(100)
+            finally:
+                notes.append(anyio.current_time() - began)
+
+        began, notes = anyio.current_time(), []
+        with anyio.move_on_after(3) as scope:
+            steps = steps_of(sleep())
+            await finish(steps, next(steps))
+        return scope.cancelled_caught, notes
+
+    assert run(backend, main) == (True, [3])
