@@ -65,7 +65,7 @@ async def is_disconnected(receive):
     return False
 
 
-def test_an_app_that_polls_is_told_at_its_first_poll_and_at_every_later_one(backend, log):
+def test_an_app_that_polls_is_notified_at_its_first_poll_and_at_every_later_one(backend, log):
     async def poll(scope, receive, send):
         await receive()
         log.extend([await is_disconnected(receive) for _ in range(3)])
@@ -74,7 +74,7 @@ def test_an_app_that_polls_is_told_at_its_first_poll_and_at_every_later_one(back
     assert log == [True] * 3
 
 
-def test_starlettes_is_disconnected_is_told_at_once(backend, log):
+def test_starlettes_is_disconnected_is_notified_at_once(backend, log):
     requests = pytest.importorskip("starlette.requests")
 
     async def poll(scope, receive, send):
@@ -86,7 +86,7 @@ def test_starlettes_is_disconnected_is_told_at_once(backend, log):
     assert log == [True]
 
 
-def test_an_app_in_a_cancelled_scope_is_told_again_and_again(backend):
+def test_an_app_in_a_cancelled_scope_is_notified_again_and_again(backend):
     """The way that a repeated disconnect gives way can't be cancelled."""
 
     async def main():

@@ -50,7 +50,7 @@ def test_a_blocked_ping_of_an_app_that_listens_no_more_ends_with_the_call(backen
     assert (world.ended.reason, world.ended.pings) == (StopReason.COMPLETED, 0)
 
 
-def test_no_ping_reaches_the_server_behind_the_end_of_the_call(backend, log):
+def test_no_ping_reaches_the_server_after_the_end_of_the_call(backend, log):
     async def main():
         world = World()
         slow_to_send(PING, 100, log)(world)
@@ -70,7 +70,7 @@ def test_no_ping_reaches_the_server_behind_the_end_of_the_call(backend, log):
 
 
 @pytest.mark.parametrize("pacing", ["idle", "steady"])
-def test_a_blocked_ping_is_given_up_when_the_client_leaves(backend, log, pacing):
+def test_a_blocked_ping_is_abandoned_when_the_client_leaves(backend, log, pacing):
     """Some servers block forever what is sent to a client that has left."""
 
     def prepare(world):
@@ -152,7 +152,7 @@ def test_a_farewell_that_resists_is_cancelled_once():
     assert 1 <= cancellations(farewell.payload, at=1, drain=2, farewell=farewell) <= 2
 
 
-def test_a_send_that_gives_way_at_once_is_given_up_as_ever(backend, log):
+def test_a_send_that_gives_way_at_once_is_abandoned_as_ever(backend, log):
     prepare = slow_to_send(X, LONG, log)
 
     async def be_blocked(scope, receive, send):

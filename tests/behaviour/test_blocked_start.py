@@ -51,7 +51,7 @@ def is_balanced(world):
     return kinds in ([], [StreamStarted, StreamEnded])
 
 
-def test_a_start_that_blocks_is_given_up_and_raises(limited, backend, log):
+def test_a_start_that_blocks_is_abandoned_and_raises(limited, backend, log):
     async def be_blocked(scope, receive, send):
         with pytest.raises(OSError, match="has been ended"):
             await send(start())
@@ -78,7 +78,7 @@ def test_an_app_that_stays_after_its_start_was_given_up_is_cancelled(limited, ba
     assert world.timeline == []
 
 
-def test_a_listening_app_whose_start_blocks_is_told_and_its_start_returns(
+def test_a_listening_app_whose_start_blocks_is_notified_and_its_start_returns(
     limited, backend, log
 ):
     async def be_blocked(scope, receive, send):
@@ -181,7 +181,7 @@ def test_lifespan_shutdown_waits_for_a_stream_whose_start_blocks(backend):
     assert [what for _, what in log] == ["error"]
 
 
-def test_lifespan_shutdown_does_not_wait_for_a_response_that_is_no_stream(backend):
+def test_lifespan_shutdown_does_not_wait_for_a_response_that_is_not_a_stream(backend):
     """Nor for a stream of a policy without a drain."""
     ((when, log),) = lifespan_with_blocked_start(backend, send_timeout=1000)
     assert (when, log) == (20, [])
@@ -220,7 +220,9 @@ def play_with_log(backend, log, steps, **options):
 
 
 @pytest.mark.parametrize("limit", ["send_timeout", "max_lifetime", "abort"])
-def test_an_early_start_that_blocks_tells_a_listening_app(backend, log, limit, limits_from_10):
+def test_an_early_start_that_blocks_notifies_a_listening_app(
+    backend, log, limit, limits_from_10
+):
     async def listen_and_answer(scope, receive, send):
         await log.listen(scope, receive, send)
         await send(start())
@@ -235,7 +237,7 @@ def test_an_early_start_that_blocks_tells_a_listening_app(backend, log, limit, l
 
 
 @pytest.mark.parametrize("limit", ["send_timeout", "max_lifetime", "abort"])
-def test_an_early_start_that_blocks_has_a_deaf_app_cancelled(
+def test_an_early_start_that_blocks_has_a_non_listening_app_cancelled(
     backend, log, limit, limits_from_10
 ):
     world = play_early(backend, log, limit, limits_from_10, log.stay)

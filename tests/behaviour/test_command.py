@@ -187,7 +187,7 @@ def test_a_total_timeout(call, limit):
     ("interval", "last"),
     [(2.3, 3.0), (0.6, 1.0)],
 )
-def test_a_silence_is_no_limit_if_it_is_hardly_longer_than_others(call, interval, last):
+def test_a_silence_is_not_a_timeout_if_it_is_hardly_longer_than_others(call, interval, last):
     steps = [(interval * n, chunk(EVENT)) for n in range(1, 5)]
     made = call([(0, CHUNKED), *steps, (interval * 4 + last, EOF)])
     assert "a crash or a restart." in made.finding

@@ -86,7 +86,7 @@ def test_an_app_stuck_within_an_event_is_ended_there(backend, log, half):
     assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
-def test_an_app_stuck_within_an_event_whose_client_does_not_read_is_given_up(backend, log):
+def test_an_app_stuck_within_an_event_whose_client_does_not_read_is_abandoned(backend, log):
     prepare = slow_to_send(b"", 10**6, log)
     steps = [(24, b"data: a"), (24, log.listen)]
     world = aborted(backend, log, steps, prepare=prepare)
@@ -106,7 +106,7 @@ def test_the_end_waits_for_a_send_of_the_apps(backend, log):
     assert log == [(25.3, "sent"), (25.3, "http.disconnect")]
 
 
-def test_an_app_whose_every_send_has_to_wait_is_ended_behind_one_of_them(backend, log):
+def test_an_app_whose_every_send_has_to_wait_is_ended_after_one_of_them(backend, log):
     """It is sending whenever anybody looks."""
 
     async def send_and_send(scope, receive, send):
@@ -123,7 +123,7 @@ def test_an_app_whose_every_send_has_to_wait_is_ended_behind_one_of_them(backend
     assert log == [(25.2, "gone")]
 
 
-def test_a_blocked_send_is_given_up(backend, log):
+def test_a_blocked_send_is_abandoned(backend, log):
     prepare = slow_to_send(b"data: never\n\n", 10**6, log)
     steps = [(22, blocked_send(log, b"data: never\n\n"))]
     world = aborted(backend, log, steps, prepare=prepare)
@@ -138,7 +138,7 @@ def test_a_blocked_send_is_given_up(backend, log):
     )
 
 
-def test_a_blocked_last_body_of_the_apps_own_is_given_up(backend, log):
+def test_a_blocked_last_body_of_the_apps_own_is_abandoned(backend, log):
     """It has begun before the drain does."""
 
     async def end_for_ever(scope, receive, send):
@@ -157,7 +157,7 @@ def test_a_blocked_last_body_of_the_apps_own_is_given_up(backend, log):
         log.clear()
 
 
-def test_a_blocked_ping_is_given_up(backend, log):
+def test_a_blocked_ping_is_abandoned(backend, log):
     prepare = slow_to_send(PING, 10**6, log)
     world = aborted(backend, log, [(21, blocked_send(log, X))], prepare=prepare)
     assert world.timeline == [(0, START)]
@@ -170,7 +170,7 @@ def test_a_blocked_ping_is_given_up(backend, log):
 
 @pytest.mark.parametrize("behind", [[], [(24.9, b"data: a\n"), (25.1, b"\n")]])
 @pytest.mark.parametrize("blocked", [BYE, b""])
-def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
+def test_an_end_that_is_blocked_is_abandoned(backend, log, blocked, behind):
     """Be it sent by the app's own task, behind its send, or by another."""
     prepare = slow_to_send(blocked, 10**6, log)
     world = aborted(backend, log, [*behind, (25.2, log.listen)], prepare=prepare)
@@ -181,7 +181,7 @@ def test_an_end_that_is_blocked_is_given_up(backend, log, blocked, behind):
     assert world.ended.duration == pytest.approx(when)
 
 
-def test_a_send_that_waits_for_an_end_that_is_blocked_is_alone_when_that_is_given_up(
+def test_a_send_that_waits_for_an_end_that_is_blocked_is_alone_when_that_is_abandoned(
     backend, log
 ):
     prepare = slow_to_send(BYE, 10**6, log)
@@ -193,7 +193,7 @@ def test_a_send_that_waits_for_an_end_that_is_blocked_is_alone_when_that_is_give
     ]
 
 
-def test_an_end_that_the_server_refuses_is_no_error_of_anybodys(backend, log):
+def test_an_end_that_the_server_refuses_is_not_an_error_of_the_app(backend, log):
     def prepare(world):
         log.prepare(world)
         world.failing = lambda message: (

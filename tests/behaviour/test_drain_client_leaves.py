@@ -77,7 +77,7 @@ def test_a_shutdown_in_the_very_moment_of_the_end(backend, log):
 
 
 @pytest.mark.parametrize("leave_at", [0, 17])
-def test_what_a_client_left_behind_does_not_outlast_a_shutdown(backend, log, leave_at):
+def test_an_app_that_outlives_its_client_does_not_outlast_a_shutdown(backend, log, leave_at):
     """A non-listening app continues after a disconnect, and would block the server's end."""
     prepare = leaves_at(leave_at, log)
     world = shut_down(backend, log, [(1, log.stay)], prepare=prepare, max_lifetime=10**5)
@@ -143,7 +143,7 @@ def test_a_shutdown_in_another_thread_than_the_streams(backend, log):
     assert log == [(25 + APP_EXIT_TIMEOUT, "cancelled")]
 
 
-def test_a_shutdown_while_a_stream_is_given_up_prolongs_nothing(backend, log):
+def test_a_shutdown_while_a_stream_is_abandoned_prolongs_nothing(backend, log):
     prepare = slow_to_send(X, 10**6, log)
     steps = [(14.5, blocked_send(log, X))]
     world = shut_down(backend, log, steps, prepare=prepare, send_timeout=5, drain=0.1)

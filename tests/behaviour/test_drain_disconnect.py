@@ -20,7 +20,7 @@ from support.harness import (
 from keepalive import AbortController, KeepaliveMiddleware, StopReason
 
 
-def test_a_pending_receive_hears_of_the_end_and_so_does_every_later_one(backend, log):
+def test_a_pending_receive_is_notified_of_the_end_and_so_is_every_later_one(backend, log):
     async def ask_thrice(scope, receive, send):
         assert (await receive())["type"] == "http.request"
         for _ in range(3):
@@ -30,7 +30,7 @@ def test_a_pending_receive_hears_of_the_end_and_so_does_every_later_one(backend,
     assert log == [(25, "http.disconnect")] * 3
 
 
-def test_an_app_that_asks_only_then_hears_of_the_end_too(backend, log):
+def test_an_app_that_asks_only_then_is_notified_of_the_end_too(backend, log):
     """Nobody else has listened yet: it is before the first poll."""
 
     async def ask(scope, receive, send):
@@ -42,7 +42,7 @@ def test_an_app_that_asks_only_then_hears_of_the_end_too(backend, log):
     assert log == [(1, "http.disconnect")] * 3
 
 
-def test_an_app_that_only_sends_hears_of_the_end_by_an_error(backend, log):
+def test_an_app_that_only_sends_is_notified_of_the_end_by_an_error(backend, log):
     async def only_send(scope, receive, send):
         for _ in range(2):
             with pytest.raises(OSError, match="has been ended: aborted"):
@@ -87,7 +87,7 @@ def test_that_error_goes_no_further_than_the_middleware(backend, log, app):
     assert world.ended.error is None
 
 
-def test_an_error_of_the_apps_own_comes_out_bare_after_the_end(backend, log):
+def test_an_error_of_the_apps_own_propagates_unchanged_after_the_end(backend, log):
     error = ZeroDivisionError("mine")
 
     async def fail(scope, receive, send):
@@ -99,7 +99,7 @@ def test_an_error_of_the_apps_own_comes_out_bare_after_the_end(backend, log):
     assert error.__context__ is None
 
 
-def test_an_error_of_the_apps_own_comes_out_bare_without_an_end(backend, log):
+def test_an_error_of_the_apps_own_propagates_unchanged_without_an_end(backend, log):
     error = ZeroDivisionError("mine")
 
     async def fail(scope, receive, send):
@@ -291,7 +291,7 @@ def test_an_error_that_a_framework_raises_in_its_place_goes_no_further_either(
 
 
 @pytest.mark.parametrize("why", ["disconnected", "write_failed"])
-def test_work_behind_an_apps_own_end_is_not_cancelled_by_a_shutdown(backend, log, why):
+def test_work_after_an_apps_own_end_is_not_cancelled_by_a_shutdown(backend, log, why):
     """Though its pings had stopped for another reason before."""
 
     def prepare(world):

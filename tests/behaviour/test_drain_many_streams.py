@@ -47,7 +47,7 @@ def test_the_ends_of_many_are_spread_over_the_second_half_of_the_drain(backend, 
     assert max(b - a for a, b in pairwise(ends)) < 1
 
 
-def test_a_stream_that_stands_alone_has_the_whole_drain(backend):
+def test_a_stream_that_is_stopped_alone_has_the_whole_drain(backend):
     for _ in range(10):
         assert ends_of(backend, 1, drain=10) == [30]
 

@@ -98,7 +98,7 @@ def test_no_end_beside_a_ping(backend, log):
     assert log == [(25 + BOUNDARY_TIMEOUT, "http.disconnect")]
 
 
-def test_a_farewell_stands_between_events_wherever_pings_may_stand(backend, log):
+def test_a_farewell_is_sent_between_events_like_pings(backend, log):
     steps = [(24, b"data: a\n"), (25.3, b"\n"), (25.3, log.listen)]
     world = aborted(backend, log, steps, ping=Ping.comment())
     assert world.timeline[-3:] == [(25.3, b"\n"), (25.3, BYE), (25.3, END)]
@@ -137,7 +137,7 @@ def test_what_a_cancelled_app_raises_comes_out(backend, log):
     aborted(backend, log, [(1, fail)], raises=ZeroDivisionError)
 
 
-def test_who_left_when_pings_had_failed_and_all_was_shut_down_is_cancelled_behind_that(
+def test_an_app_whose_client_left_after_a_failed_ping_is_cancelled_after_a_shutdown(
     backend, log
 ):
     """The reason is the ping's failure; the shutdown still has its due."""

@@ -22,7 +22,7 @@ def test_a_client_that_leaves_before_the_start_has_nothing_started(backend, log,
     assert [when for when, _ in world.timeline] == [30]
 
 
-def test_a_client_that_leaves_behind_the_start_ends_the_stream(backend, log):
+def test_a_client_that_leaves_after_the_start_ends_the_stream(backend, log):
     world = slow(backend, [(60, start()), (61, X), (62, END)], prepare=leaves_at(40, log))
     assert (world.ended.reason, world.ended.duration) == (StopReason.DISCONNECTED, 20)
     assert world.ended.late_status is None

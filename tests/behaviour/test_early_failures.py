@@ -27,7 +27,7 @@ def test_an_error_in_time_is_the_servers_alone(backend):
     assert world.sent == world.events == []
 
 
-def test_an_error_behind_another_start_tells_of_that(backend):
+def test_an_error_after_another_start_reports_that(backend):
     steps = [(30, start(JSON, 502)), (31, b'{"half'), (32, raising(OnPurposeError()))]
     world = slow(backend, steps, raises=OnPurposeError)
     summary = error_event(502, "application/json", '{"half')
@@ -127,7 +127,7 @@ def test_a_call_that_is_over_while_the_start_is_being_sent_leaves_nothing_behind
     slow(backend, [(30, raising(OnPurposeError()))], raises=OnPurposeError, prepare=prepare)
 
 
-def test_a_call_that_ends_while_the_start_is_being_sent_is_answered_behind_it(backend):
+def test_a_call_that_ends_while_the_start_is_being_sent_is_answered_after_it(backend):
     def prepare(world):
         world.slow = lambda message: 0.5 if message["type"].endswith("start") else 0
 

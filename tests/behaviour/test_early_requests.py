@@ -147,7 +147,7 @@ def test_an_upload_that_nobody_reads_does_not_hold_it_up(backend):
     assert world.timeline[:2] == [(20, START), (20, PING)]
 
 
-def test_informational_responses_go_on_before_the_start_and_are_dropped_behind_it(backend):
+def test_informational_responses_go_on_before_the_start_and_are_dropped_after_it(backend):
     early_hint = {"type": "http.response.early_hint", "links": []}
     steps = [(5, start(status=103)), (6, early_hint)]
     late = [(30, start(status=103)), (31, early_hint), (60, start()), (61, END)]

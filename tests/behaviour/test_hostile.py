@@ -73,14 +73,14 @@ def test_text_of_the_moment_stays_within_its_ping(backend, line_end):
 
 
 @pytest.mark.parametrize("text", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\0"])
-def test_other_separators_are_no_ends_of_lines_and_stay_where_they_are(text):
+def test_other_separators_are_not_line_endings_and_stay_where_they_are(text):
     payload = Ping.event(data=f"a{text}event: b").payload
     assert payload == f"event: ping\ndata: a{text}event: b\n\n".encode()
 
 
 @on_both
 @pytest.mark.parametrize("length", [None, b"0", b"1", b"-1", b"9" * 400, b"\xb2"])
-def test_an_upload_that_nobody_reads_is_not_read_ahead_for_ever(backend, length):
+def test_an_upload_that_nobody_reads_is_not_read_ahead_forever(backend, length):
     """However long its head says it is; an app that never asks is behind it."""
     chunk = {"type": "http.request", "body": b"x" * 1000, "more_body": True}
     headers = [] if length is None else [(b"content-length", length)]

@@ -177,7 +177,7 @@ def test_a_client_that_leaves_while_the_last_body_waits_has_disconnected(
     assert log == [(22, "http.disconnect")]
 
 
-def test_so_has_one_of_whom_the_middleware_hears_alone(backend, log):
+def test_so_has_one_that_only_the_middleware_sees(backend, log):
     """The app listens no more, so that the middleware does."""
 
     def prepare(world):
@@ -189,7 +189,7 @@ def test_so_has_one_of_whom_the_middleware_hears_alone(backend, log):
 
 
 @pytest.mark.parametrize("policy", [{}, {"drain": 5}])
-def test_a_disconnect_behind_the_last_body_is_none(backend, log, policy):
+def test_a_disconnect_after_the_last_body_is_none(backend, log, policy):
     """Servers say it as well when a response is complete."""
 
     async def listen_behind_it(scope, receive, send):
@@ -277,7 +277,7 @@ def test_two_starts_at_once_open_one_stream(backend):
     assert run(backend, main) == [StreamStarted, StreamEnded]
 
 
-def test_a_second_start_behind_the_first_is_the_servers_to_refuse(backend):
+def test_a_second_start_after_the_first_is_the_servers_to_refuse(backend):
     world = play(backend, [(1, start()), (20, END)])
     assert world.timeline == [(0, START), (1, START), (15, PING), (20, END)]
     assert [type(event) for event in world.events].count(StreamStarted) == 1

@@ -122,7 +122,7 @@ def test_it_waits_for_all_of_them(backend):
 
 
 @pytest.mark.parametrize("backend", ["asyncio"])  # on trio a shield keeps the whole run
-def test_it_does_not_wait_for_ever(backend):
+def test_it_does_not_wait_forever(backend):
     async def main():
         lifespan, world = Lifespan(), World()
         released = anyio.Event()

@@ -215,7 +215,7 @@ def test_what_waits_for_a_ping_that_blocks_meets_the_error(backend, log):
     ]
 
 
-def test_writes_that_take_less_are_no_matter(backend, log):
+def test_writes_that_take_less_have_no_effect(backend, log):
     def prepare(world):
         log.prepare(world)
         world.slow = lambda message: 4.9 if message.get("body") in (X, PING) else 0
@@ -256,7 +256,7 @@ def test_each_of_two_writes_at_once_has_its_time(backend, log):
     assert sorted(log) == [(8, b"data: 1\n\n"), (8, b"data: 2\n\n")]
 
 
-def test_a_response_that_is_no_stream_is_not_timed(backend, log):
+def test_a_response_that_is_not_a_stream_is_not_timed(backend, log):
     prepare = slow_to_send(b"{}", 100, log)
     limits = {"send_timeout": 5, "max_lifetime": 5, "drain": 1}
     head = start([(b"content-type", b"application/json")])

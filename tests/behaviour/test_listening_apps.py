@@ -346,7 +346,7 @@ def test_the_background_work_of_an_app_that_was_told_runs_to_its_end(ended, back
     assert is_clean(world)
 
 
-def test_an_app_that_is_told_when_it_next_asks_is_not_cancelled(ended, backend, log):
+def test_an_app_that_is_notified_when_it_next_asks_is_not_cancelled(ended, backend, log):
     """It did not wait in `receive()` when the stream was ended, but asks soon afterwards."""
 
     async def ask_late(scope, receive, send):
@@ -430,7 +430,7 @@ def timed_out(backend, log, step):
     return world
 
 
-def test_after_a_send_timeout_a_listening_app_is_told_and_its_send_returns(backend, log):
+def test_after_a_send_timeout_a_listening_app_is_notified_and_its_send_returns(backend, log):
     async def be_blocked(scope, receive, send):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log.listen, scope, receive, send)
@@ -456,7 +456,7 @@ def test_after_a_send_timeout_any_other_app_gets_an_error_and_is_cancelled(backe
     assert log == [(25, "error"), (25, "error"), (26, "cancelled")]
 
 
-def test_a_ping_that_times_out_tells_a_listening_app(backend, log):
+def test_a_ping_that_times_out_notifies_a_listening_app(backend, log):
     async def listen_and_send(scope, receive, send):
         await log.listen(scope, receive, send)
         await send(body(X))

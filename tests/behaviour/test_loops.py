@@ -193,7 +193,7 @@ def test_a_block_is_cancelled_once():
 
 @pytest.mark.parametrize("shift", [1e6, -1e6], ids=["ahead", "behind"])
 @pytest.mark.parametrize("when", ["while the stream is open", "as the stream opens"])
-def test_a_clock_that_stands_still_makes_no_busy_loop(monkeypatch, shift, when):
+def test_a_clock_that_stops_makes_no_busy_loop(monkeypatch, shift, when):
     """freezegun does that to `time.monotonic`, for the code that looks it up later."""
 
     async def main():
@@ -255,7 +255,7 @@ def test_a_clock_that_stands_still_makes_no_busy_loop(monkeypatch, shift, when):
 # what is left behind
 
 
-def test_middlewares_that_are_gone_leave_nothing_on_a_shared_signal():
+def test_deleted_middlewares_leave_nothing_on_a_shared_signal():
     async def app(scope, receive, send): ...
 
     def make(count):
@@ -270,7 +270,7 @@ def test_middlewares_that_are_gone_leave_nothing_on_a_shared_signal():
     controller.abort()
 
 
-def test_a_middleware_that_is_still_there_hears_of_a_shared_signal(backend):
+def test_a_middleware_that_is_still_there_is_notified_of_a_shared_signal(backend):
     """Though others were made, and are gone."""
     controller = AbortController()
 

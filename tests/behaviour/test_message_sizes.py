@@ -120,7 +120,7 @@ def told(backend, content_type, data):
         (b"text/plain; charset=nonsense", "é".encode()),
     ],
 )
-def test_a_late_response_is_told_in_its_own_charset(backend, content_type, data):
+def test_a_late_response_is_reported_in_its_own_charset(backend, content_type, data):
     assert told(backend, content_type, data) == "é"
 
 
@@ -148,21 +148,21 @@ def test_a_ping_has_the_line_ends_of_a_body_that_has_both(backend):
         (b"data: a\rdata: b\n\n", 1),
     ],
 )
-def test_a_ping_stands_between_events_whatever_their_line_ends(backend, data, pings):
+def test_a_ping_is_sent_between_events_whatever_their_line_ends(backend, data, pings):
     for before in ([], [(1, X)]):
         world = play(backend, [*before, (2, data), (20, END)])
         assert world.ended.pings == pings
 
 
 @pytest.mark.parametrize("before", [[], [(1, X)], [(1, X), (1.5, X)]])
-def test_a_bom_is_none_behind_the_first_event(backend, before):
+def test_a_bom_is_data_after_the_first_event(backend, before):
     """So that its line is not blank, and no ping stands behind it."""
     world = play(backend, [*before, (2, b"\xef\xbb\xbf\n"), (20, END)])
     assert world.ended.pings == (0 if before else 1)
 
 
 @pytest.mark.parametrize("parts", [[b"\xef\xbb\xbf", X], [b"\xef", b"\xbb\xbf" + X]])
-def test_whole_events_behind_a_bom_leave_the_stream_between_events(backend, parts):
+def test_whole_events_after_a_bom_leave_the_stream_between_events(backend, parts):
     steps = [(number, part) for number, part in enumerate([*parts, X, X])]
     world = play(backend, [*steps, (20, END)], ping=Ping.event())
     assert world.ended.pings == 1

@@ -37,7 +37,7 @@ def untouched(world, head):
         [(TYPE, b"\xff")],
     ],
 )
-def test_responses_that_are_no_streams(backend, headers):
+def test_responses_that_are_not_streams(backend, headers):
     head = start(headers)
     assert untouched(play(backend, [(50, END)], head=head), head)
 
@@ -196,7 +196,7 @@ def test_a_file_sent_by_descriptor_leaves_the_stream_who_knows_where(backend):
     assert play(backend, [(1, last), (50, {"type": "x"})]).ended.duration == 1
 
 
-def test_other_messages_pass_and_are_no_data(backend):
+def test_other_messages_pass_and_are_not_data(backend):
     message = {"type": "http.response.push", "path": "/x", "headers": []}
     world = play(backend, [(10, message), (20, END)])
     assert (10, message) in world.sent
@@ -259,7 +259,7 @@ def test_bodies_of_any_bytes_pass_as_they_are(backend, data):
     assert world.ended.bytes_sent == len(b"data: x\n\n" + PING)
 
 
-def test_a_body_that_is_no_bytes_is_the_servers_to_judge(backend):
+def test_a_body_that_is_not_bytes_is_the_servers_to_judge(backend):
     none = {"type": "http.response.body", "body": None, "more_body": True}
     world = play(backend, [(1, none), (40, b"x\n\n"), (41, body(more=False))])
     assert world.sent[1][1]["body"] is None

@@ -55,7 +55,7 @@ def test_an_abort_after_a_failed_ping_ends_the_stream(backend, log, own):
 
 
 @pytest.mark.parametrize("leaves_at", [10**6, 22])
-def test_a_last_body_that_blocks_is_given_up_at_the_end_of_the_drain(backend, log, leaves_at):
+def test_a_last_body_that_blocks_is_abandoned_at_the_end_of_the_drain(backend, log, leaves_at):
     """Also if the client has left: somebody waits for the app."""
 
     def prepare(world):

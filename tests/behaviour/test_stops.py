@@ -415,7 +415,7 @@ def test_a_ping_whose_send_fails_stops_the_pings_and_harms_nothing(backend):
     assert world.ended.bytes_sent == len(X)
 
 
-def test_a_ping_behind_the_apps_own_send_fails_as_quietly(backend):
+def test_a_ping_after_the_apps_own_send_fails_as_quietly(backend):
     prepare = failing(ValueError("no"), lambda message: message.get("body") == PING)
     world = play(backend, [(1, b"data: x\n"), (20, b"\n"), (60, END)], prepare=prepare)
     assert world.timeline[1:] == [(1, b"data: x\n"), (20, b"\n"), (60, END)]
@@ -437,7 +437,7 @@ def test_an_app_that_finds_the_connection_gone_gets_its_own_error(backend):
     assert (world.ended.reason, world.ended.error) == (StopReason.DISCONNECTED, error)
 
 
-def test_after_a_failed_send_no_ping_stands_in_the_dark(backend):
+def test_after_a_failed_send_the_position_is_unknown(backend):
     """Whether the bytes were written nobody knows; the next boundary is certain again."""
     caught = []
 
@@ -466,7 +466,7 @@ def test_a_failed_message_without_bytes_leaves_the_stream_where_it_stood(backend
 # the app
 
 
-def test_an_app_that_fails_has_its_exception_come_out_bare(backend):
+def test_an_app_that_fails_has_its_exception_propagate_unchanged(backend):
     error = ZeroDivisionError("mine")
 
     async def fail(scope, receive, send):
@@ -533,7 +533,7 @@ def test_a_cancellation_of_a_send_that_waits_for_a_ping(backend):
     assert world.timeline == [(0, START), (35, PING), (40, X), (41, END)]
 
 
-def test_a_ping_that_is_blocked_for_ever_is_given_up_with_the_app(backend):
+def test_a_ping_that_is_blocked_forever_is_abandoned_with_the_app(backend):
     def prepare(world):
         world.slow = lambda message: 10**6 if message.get("body") == PING else 0
 
@@ -544,7 +544,7 @@ def test_a_ping_that_is_blocked_for_ever_is_given_up_with_the_app(backend):
     assert (world.ended.reason, world.ended.duration) == (StopReason.COMPLETED, 40)
 
 
-def test_a_ping_that_outlasts_its_stream_is_no_fact_any_more(backend):
+def test_a_ping_that_outlasts_its_stream_is_not_reported(backend):
     """The client leaves while the ping is blocked: the end is reported, then nothing."""
 
     def prepare(world):
@@ -556,7 +556,7 @@ def test_a_ping_that_outlasts_its_stream_is_no_fact_any_more(backend):
     assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [])
 
 
-def test_an_inline_ping_that_outlasts_its_stream_is_no_fact_either(backend):
+def test_an_inline_ping_that_outlasts_its_stream_is_not_reported_either(backend):
     """It is sent in the app's own task, right behind the app's bytes."""
 
     def prepare(world):
@@ -568,7 +568,7 @@ def test_an_inline_ping_that_outlasts_its_stream_is_no_fact_either(backend):
     assert (world.ended.duration, world.ended.pings, world.pings) == (25, 0, [40])
 
 
-def test_a_ping_blocked_for_ever_at_a_disconnect_blocks_no_send_of_the_app(backend):
+def test_a_ping_blocked_forever_at_a_disconnect_blocks_no_send_of_the_app(backend):
     def prepare(world):
         world.slow = lambda message: 10**6 if message.get("body") == PING else 0
         world.leave_at = 20
@@ -644,7 +644,7 @@ def test_an_abort_before_the_response_starts_is_reported_as_that_starts(backend)
     assert (world.ended.duration, reasons) == (50, [StopReason.ABORTED])
 
 
-def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
+def test_an_abort_of_a_response_that_is_not_a_stream_is_kept(backend):
     streams = []
 
     async def abort(scope, receive, send):
@@ -655,7 +655,7 @@ def test_an_abort_of_a_response_that_is_no_stream_is_kept(backend):
     assert streams[0].signal.reason is StopReason.ABORTED
 
 
-def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
+def test_a_response_that_is_not_a_stream_ends_its_signal_too(backend):
     signals = []
 
     async def look(scope, receive, send):
@@ -667,7 +667,7 @@ def test_a_response_that_is_no_stream_ends_its_signal_too(backend):
     assert signals[0].reason is StopReason.COMPLETED
 
 
-def test_a_client_that_left_before_a_response_that_is_no_stream(backend):
+def test_a_client_that_left_before_a_response_that_is_not_a_stream(backend):
     streams = []
 
     def wrap(app, **options):

@@ -170,7 +170,7 @@ def test_steady_data_at_the_time_of_a_ping_goes_first(backend):
     assert world.timeline == [(0, START), (15, X), (15, PING), (20, END)]
 
 
-def test_steady_pings_that_were_missed_are_left_out(backend):
+def test_steady_pings_that_were_missed_are_dropped(backend):
     steps = [(10, b"data: x\n"), (50, b"\n"), (70, END)]
     world = play(backend, steps, pacing="steady")
     assert world.timeline == [
@@ -183,7 +183,7 @@ def test_the_steady_grid_starts_at_the_first_ping(backend):
     assert world.pings == [2, 17, 32]
 
 
-def test_a_steady_ping_goes_out_right_behind_a_blocked_send(backend):
+def test_a_steady_ping_goes_out_right_after_a_blocked_send(backend):
     def slow(world):
         world.slow = lambda message: 17 if message.get("body") == X else 0
 
@@ -247,7 +247,7 @@ def test_a_waiting_ping_is_sent_once_however_long_it_waited(backend):
     assert world.timeline[2:] == [(100, b"\n\n"), (100, PING), (101, END)]
 
 
-def test_a_waiting_ping_is_not_sent_behind_the_last_body(backend):
+def test_a_waiting_ping_is_not_sent_after_the_last_body(backend):
     world = play(backend, [(1, b"data: a"), (100, body(b"\n\n", more=False))])
     assert world.timeline == [(0, START), (1, b"data: a"), (100, b"\n\n"), (100, END)]
 
@@ -317,18 +317,18 @@ def test_the_fallback_of_a_callable_follows_the_streams_line_endings_too(backend
 # the BOM
 
 
-def test_a_bom_behind_a_first_ping_is_left_out(backend):
+def test_a_bom_after_a_first_ping_is_dropped(backend):
     world = play(backend, [(20, b"\xef\xbb\xbfdata: x\n\n"), (21, END)])
     assert world.timeline == [(0, START), (15, PING), (20, b"data: x\n\n"), (21, END)]
 
 
-def test_a_bom_behind_a_first_ping_is_left_out_byte_by_byte(backend):
+def test_a_bom_after_a_first_ping_is_dropped_byte_by_byte(backend):
     steps = [(20 + i, bytes([byte])) for i, byte in enumerate(b"\xef\xbb\xbfdata: x\n\n")]
     world = play(backend, [*steps, (40, END)])
     assert world.body == PING + b"data: x\n\n"
 
 
-def test_a_bom_behind_a_first_ping_and_an_empty_body_is_left_out(backend):
+def test_a_bom_after_a_first_ping_and_an_empty_body_is_dropped(backend):
     steps = [(1, b""), (2, b"\xef\xbb"), (3, b""), (4, b"\xbfdata: x\n\n"), (5, END)]
     world = play(backend, steps, first_ping=0)
     assert world.timeline == [
@@ -351,7 +351,7 @@ def test_half_a_bom_that_is_none_is_not_lost(backend):
     assert world.body == PING + b"\xefdata: x\n\n"
 
 
-def test_only_the_first_bom_is_left_out(backend):
+def test_only_the_first_bom_is_dropped(backend):
     bom = b"\xef\xbb\xbf"
     world = play(backend, [(20, bom), (40, bom + X), (41, END)])
     assert world.body == PING + PING + bom + X
@@ -360,7 +360,7 @@ def test_only_the_first_bom_is_left_out(backend):
 # slow sends
 
 
-def test_a_ping_due_while_the_app_is_sending_is_left_out(backend):
+def test_a_ping_due_while_the_app_is_sending_is_dropped(backend):
     def slow(world):
         world.slow = lambda message: 20 if message.get("body") == X else 0
 
@@ -380,7 +380,7 @@ def test_a_ping_that_waits_for_the_end_of_an_event_is_sent_though_that_takes_lon
     ]  # fmt: skip
 
 
-def test_a_ping_due_while_the_app_sends_nothing_goes_out_behind_it(backend):
+def test_a_ping_due_while_the_app_sends_nothing_goes_out_after_it(backend):
     """An empty body is silence, however long it takes."""
 
     def slow(world):
@@ -398,7 +398,7 @@ def test_the_app_waits_for_a_blocked_ping_and_bytes_stay_in_order(backend):
     assert world.timeline == [(0, START), (25, PING), (25, X), (50, PING), (50, END)]
 
 
-def test_steady_pings_due_behind_a_blocked_one_are_left_out(backend):
+def test_steady_pings_due_after_a_blocked_one_are_dropped(backend):
     def slow(world):
         world.slow = lambda message: 40 if message.get("body") == PING else 0
 

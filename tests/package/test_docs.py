@@ -308,7 +308,7 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path):
         assert len(list(link_complaints(page, bad))) == 1
 
 
-def test_a_name_that_is_left_out_is_seen():
+def test_a_missing_name_is_seen():
     names = " ".join(keepalive.__all__)
     assert missing_names(names) == []
     assert missing_names(names.replace("PingSent", "PingSents")) == ["PingSent"]

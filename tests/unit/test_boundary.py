@@ -57,7 +57,7 @@ def test_the_table_has_both_kinds_of_every_answer():
 
 @pytest.mark.parametrize("prefix", [BOM, BOM + b"x", b"\xef", b"\xef\xbb", b"x" + BOM])
 @pytest.mark.parametrize("rest", [b"", b"\n", b"\r", b"\r\n", b"\n\n", b"x\n", b"\xbf\n\n"])
-def test_a_bom_at_the_start_is_no_text(prefix, rest):
+def test_a_bom_at_the_start_is_ignored(prefix, rest):
     for chunks in splits(prefix + rest):
         position = position_after(chunks)
         assert position.is_at("event") is is_at(prefix + rest, "event"), chunks

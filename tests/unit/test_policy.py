@@ -187,10 +187,10 @@ def test_an_unknown_option_names_the_nearest_right_one(option, nearest):
         ({"app": None}, "app must be an ASGI app, a callable, got None"),
     ],
 )
-def test_what_is_no_callable_is_refused(options, message):
+def test_what_is_not_callable_is_refused(options, message):
     with pytest.raises(TypeError, match=message):
         KeepaliveMiddleware(**{"app": app, **options})
 
 
-def test_a_policy_for_every_path_may_stand_beside_bounds():
+def test_a_policy_for_every_path_is_allowed_with_limits():
     KeepaliveMiddleware(print, drain=5, routes={"/{path:path}": Policy(drain=1)})

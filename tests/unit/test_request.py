@@ -36,7 +36,7 @@ def test_what_was_read_ahead_is_kept_for_the_app(backend):
     assert world.pings == [15]
 
 
-def test_one_disconnect_is_remembered_for_ever(backend):
+def test_one_disconnect_is_remembered_forever(backend):
     got = []
     steps = [(20, asking(got, 3))]
     world = play(backend, steps, prepare=lambda world: setattr(world, "leave_at", 16))
@@ -91,7 +91,7 @@ def test_nobody_asks_the_server_before_the_response_starts(backend):
     run(backend, main)
 
 
-def test_nobody_asks_for_a_response_that_is_no_stream(backend):
+def test_nobody_asks_for_a_response_that_is_not_a_stream(backend):
     world = play(backend, [(100, END)], head=start([(b"content-type", b"text/html")]))
     assert world.asked == 0
 
@@ -326,7 +326,7 @@ def test_who_waits_for_a_reader_that_reads_no_further_asks_in_its_place(backend)
     assert run(backend, main) == [(25, b"a"), (30, b"b")]
 
 
-def test_a_receive_that_answers_with_anything_for_ever_does_not_spin(backend):
+def test_a_receive_that_answers_with_anything_forever_does_not_spin(backend):
     async def main():
         asked = []
 
@@ -346,7 +346,7 @@ def test_a_receive_that_answers_with_anything_for_ever_does_not_spin(backend):
     assert run(backend, main) == 3
 
 
-def test_the_disconnect_is_heard_behind_a_message_of_another_kind(backend):
+def test_the_disconnect_is_heard_after_a_message_of_another_kind(backend):
     def prepare(world):
         world.requests = [{"type": "http.something"}, request()]
         world.leave_at = 20
@@ -356,7 +356,7 @@ def test_the_disconnect_is_heard_behind_a_message_of_another_kind(backend):
 
 
 @pytest.mark.parametrize("more", [False, True])
-def test_a_receive_that_answers_at_once_for_ever_does_not_spin(backend, more):
+def test_a_receive_that_answers_at_once_forever_does_not_spin(backend, more):
     async def main():
         asked = []
 

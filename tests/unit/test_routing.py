@@ -47,7 +47,7 @@ def test_patterns(pattern, yes, no):
         ("/api/v1/events", "/api", False),
     ],
 )
-def test_root_path_is_left_out(path, root, matched):
+def test_root_path_is_ignored(path, root, matched):
     routes = Routes(Policy(), {"/events": 1.0})
     choice = routes.match(http(path, root_path=root))
     assert (choice.policy.interval == 1.0) is matched

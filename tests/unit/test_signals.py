@@ -313,7 +313,7 @@ def test_two_owners_stand_in_one_line_however_often_streams_open():
     assert (sorted(calls), len(server.received)) == ([0, 1], 1)
 
 
-def test_a_handler_that_was_put_in_front_is_no_loop():
+def test_a_handler_that_was_put_in_front_does_not_loop():
     server, calls = Server(ONE), []
     owner = on_signals(ONE)
     owner(lambda: calls.append(1))
@@ -413,7 +413,7 @@ def test_bad_input_is_refused(signals, error, message):
         on_signals(*signals)
 
 
-def test_the_function_itself_is_no_owner():
+def test_the_function_itself_is_rejected():
     with pytest.raises(TypeError, match=r"must be what on_signals\(...\) returns"):
         KeepaliveMiddleware(print, on_shutdown=on_signals)
 

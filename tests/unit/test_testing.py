@@ -159,7 +159,7 @@ class Wrong(Exception):
     pass
 
 
-def test_what_the_app_raises_comes_out_bare(serve):
+def test_what_the_app_raises_propagates_unchanged(serve):
     async def app(scope, receive, send):
         await send(start())
         await anyio.sleep(1)
@@ -169,7 +169,7 @@ def test_what_the_app_raises_comes_out_bare(serve):
         serve(app)
 
 
-def test_what_fails_at_its_time_comes_out_bare(serve):
+def test_what_fails_at_its_time_propagates_unchanged(serve):
     def fail():
         raise Wrong
 

@@ -120,7 +120,7 @@ PATHS = {"answers": "report", "refused": "refused", "raises": "raises"}
 
 @pytest.mark.parametrize("what", COLUMNS)
 @pytest.mark.parametrize("client", READERS)
-def test_who_reads_json_whole_reads_it_behind_spaces(server, client, what):
+def test_who_reads_json_whole_reads_it_after_spaces(server, client, what):
     read, *used = READERS[client]
     parts.need(*used)
     status, body, value = read(server.url(f"/json/{PATHS[what]}"))

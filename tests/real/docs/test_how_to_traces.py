@@ -107,7 +107,7 @@ def test_without_a_span_of_ones_own_the_end_of_a_whole_stream_is_lost(page, trac
     assert "stream.reason" not in request.attributes
 
 
-def test_each_ping_gets_a_span_unless_those_for_sends_are_left_out(page, tracing):
+def test_each_ping_gets_a_span_unless_those_for_sends_are_dropped(page, tracing):
     timeline(tracing.around(page["Traced"](app)), "/?40")
     sends = [span for span in tracing.spans if span.name.endswith("http send")]
     assert len(sends) == 4  # the start, two pings, the event

@@ -144,7 +144,7 @@ def test_the_stream_on_which_an_mcp_server_may_speak_is_kept_alive(take, case):
 
 
 @each(CASES)
-def test_a_response_that_is_no_stream_is_left_alone(take, case):
+def test_a_response_that_is_not_a_stream_is_left_alone(take, case):
     plain, kept = take("plain/whole"), take("kept/whole")
     assert json.loads(plain.body or b"null") == case.whole
     assert not kept.of("StreamStarted")

@@ -122,7 +122,7 @@ def test_the_head_of_a_stream_forbids_buffering(server):
     assert not plain.keys() & added
 
 
-def test_a_response_that_is_no_stream_is_left_alone(server):
+def test_a_response_that_is_not_a_stream_is_left_alone(server):
     path = f"/whole/{token()}"
     plain = httpx.get(server.url(f"/plain{path}"))
     kept = httpx.get(server.url(f"/kept{path}"))
