@@ -68,6 +68,26 @@ def test_what_was_begun_is_closed_with_what_awaits_it():
     assert waiting.notes == [GeneratorExit]
 
 
+class NextAlone:
+    """An iterator that has neither `send` nor `throw` nor `close`."""
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        return 0
+
+
+def test_an_iterator_that_cannot_be_told_is_left_alone():
+    rest = begun(NextAlone())
+    assert [rest.send(None), rest.send(None)] == [0, 0]
+    rest.close()
+    rest = begun(NextAlone())
+    rest.send(None)
+    with pytest.raises(ValueError, match="told"):
+        rest.throw(ValueError("told"))
+
+
 def test_a_cancellation_reaches_what_was_begun(backend):
     async def main():
         async def sleep():

@@ -9,7 +9,7 @@ from support.harness import END, PING, body, play, run
 from support.internals import current_loop, run_in
 
 from keepalive import AbortController
-from keepalive._scheduler import BATCH, NOT_DUE, PingScheduler
+from keepalive._scheduler import BATCH, NOT_DUE, Holder, PingScheduler
 
 WHO = ContextVar("who")
 
@@ -451,6 +451,33 @@ def test_a_scheduler_without_streams_sets_no_timer(loop, calls, scheduler):
     scheduler.add(stream, 10.0)
     scheduler.remove(stream)
     assert (len(scheduler), loop.timers) == (0, [])
+
+
+def test_a_scheduler_is_held_while_it_is_idle(loop, calls):
+    """Not while tasks of the loop remain, nor if a stream is added meanwhile."""
+    holder = Holder()
+    scheduler = PingScheduler(loop, holder)
+    scheduler.add(stream := Stream(calls), 10.0)
+    assert holder.idle is None
+    loop.has_tasks = True
+    scheduler.remove(stream)
+    loop.turn()
+    assert holder.idle is None
+    loop.has_tasks = False
+    loop.turn()
+    assert holder.idle is scheduler
+    scheduler.add(stream, 10.0)
+    loop.has_tasks = True
+    scheduler.remove(stream)
+    scheduler.add(stream, 10.0)
+    loop.has_tasks = False
+    loop.turn()
+    assert holder.idle is None
+    loop.has_tasks = True
+    scheduler.remove(stream)
+    for _ in range(10):
+        loop.turn()
+    assert (holder.idle, loop.soon) == (None, [])
 
 
 def test_a_ping_that_takes_a_little_moves_the_next_one_by_nothing(backend):

@@ -161,6 +161,7 @@ ELSEWHERE = {
     "hypercorn_server",  # with the servers that are stopped
     "daphne_server",
     "demo_proxy",  # with the page of the demo
+    "capacity",  # with the page that shows what it prints
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from real import parts
+from real.browsers.engines import CHROMIUM
 from real.docs.how_tos import FOLDER, QUICKLY, HowTo, listening
 from real.frameworks.mcp_client import HEADERS, NEWER, VERSION, message
 from real.http_clients import PING, complaints, parsed, split_pings
@@ -178,6 +179,7 @@ def test_vllm_is_given_what_it_takes():
     assert vllm_like.imported("keepalive.KeepaliveMiddleware")
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 def test_fastapi_serves_browsers_and_openais_sdk_on_one_app(browser, tmp_path):
     """And each gets the ping that the page says."""
     parts.need("fastapi", "openai")

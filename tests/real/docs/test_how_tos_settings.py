@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from real import parts
+from real.browsers.engines import CHROMIUM
 from real.docs.how_tos import QUICKLY, HowTo, listening
 from real.http_clients import PING
 from real.processes import PATIENCE, wait_for
@@ -63,6 +64,7 @@ def policy_for():
     return choose
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 def test_a_browser_says_what_the_choice_looks_at(browser, policy_for):
     """Of an `EventSource`, and of a page's `fetch`."""
     sent: dict[str, bytes] = {}

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 from real import parts
+from real.browsers.engines import CHROMIUM
 from real.docs.how_tos import FOLDER, QUICKLY, HowTo, listening
 from real.http_clients import PING
 from real.processes import wait_for
@@ -157,14 +158,15 @@ def test_every_client_of_the_page_is_tried():
     assert {*CLIENTS, "Chromium"} == ROWS.keys()
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 def test_chromium_says_what_the_page_shows(browser):
     with (
         answering(lambda path: CUT if path == "/cut" else html(path)) as (url, _),
         browser.tab(url) as tab,
     ):
         tab.evaluate("() => { fetch('/cut').then((got) => got.text()).catch(() => {}) }")
-        wait_for(lambda: tab.complaints or tab.evaluate("0"), "what the console says")
-        assert ROWS["Chromium"] in tab.complaints[0]
+        wait_for(lambda: tab.failed_loads or tab.evaluate("0"), "what the console says")
+        assert ROWS["Chromium"] in tab.failed_loads[0]
 
 
 @pytest.mark.parametrize(("ping", "breaks"), [(Ping.event(), True), (Ping.comment(), False)])
@@ -193,6 +195,7 @@ def html(path: str) -> bytes:
     return STREAM.replace(b"event-stream", b"html") + b"Content-Length: 0\r\n\r\n"
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 def test_the_event_stream_tab_shows_events_and_no_comments(browser):
     """The tab is made of the messages of this name, of DevTools' protocol."""
     heard: list[str] = []
@@ -215,6 +218,7 @@ def test_the_event_stream_tab_shows_events_and_no_comments(browser):
     assert heard == ["ping", "message"]
 
 
+@pytest.mark.parametrize("engine", [CHROMIUM], indirect=True, ids=["Chromium"])
 @pytest.mark.parametrize("last", ["204", "done"])
 def test_an_event_source_comes_back_until_it_is_told(browser, last):
     """It is told by a status of 204, or by an event at which the page closes it."""

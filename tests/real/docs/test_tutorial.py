@@ -26,6 +26,8 @@ TIMES = {
     r"drain=3\.0": "drain=0.3",
 }
 """All durations of the page are a tenth here."""
+TRIES = 4
+"""On a busy machine a ping may be too late to fit into an idle period of a tenth."""
 
 
 def quicker(text: str) -> str:
@@ -147,11 +149,14 @@ def test_without_it_uvicorn_does_not_stop(tmp_path):
 
 def test_streams_are_observed(tmp_path):
     section = Section("Observe streams")
-    with section.serving(tmp_path) as process:
-        httpx.get(process.url("/think"), timeout=PATIENCE)
-        wait_for(lambda: "ended" in process.log, "the end")
-        lines = re.findall(r"^(?:started|ping|ended) .*\n", process.log, re.MULTILINE)
-    assert "".join(lines) == section.outputs[0]
+    seen = []
+    while section.outputs[0] not in seen and len(seen) < TRIES:
+        with section.serving(tmp_path / str(len(seen))) as process:
+            httpx.get(process.url("/think"), timeout=PATIENCE)
+            wait_for(lambda: "ended" in process.log, "the end")
+            lines = re.findall(r"^(?:started|ping|ended) .*\n", process.log, re.MULTILINE)
+        seen.append("".join(lines))
+    assert section.outputs[0] in seen, seen
 
 
 def test_a_check_without_waiting(tmp_path):

@@ -23,7 +23,7 @@ TRIED = [
     for case in CASES
     if not (flavour.http == "2" and case in OF_HTTP_1)
 ]
-LAST = "log and exit"
+LAST = "logs and exit"
 SERVERS_AT_A_TIME = 3
 CASES_AT_A_TIME = 8
 
