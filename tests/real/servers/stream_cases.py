@@ -275,7 +275,10 @@ def log_and_exit(server: Serving) -> str:
     """After all that the server has nothing to complain of, and nothing to wait for."""
     server.stop_gently()
     said = complaints(server.server.log)
-    assert said in ([], [DROPPED.get(server.flavour.server)] * len(SILENT))
+    # For each client that has left, or not: it depends on when the server has noticed that.
+    dropped = DROPPED.get(server.flavour.server)
+    assert set(said) <= {dropped}
+    assert len(said) <= len(SILENT)
     return YES
 
 
