@@ -77,7 +77,7 @@ def needs(text: str) -> list[str]:
 
 def marked(path: Path):
     """Return a page as a parameter; one that needs other projects' parts has their mark."""
-    marks = [pytest.mark.parts] if needs(path.read_text()) else []
+    marks = [pytest.mark.parts] if needs(path.read_text(encoding="utf-8")) else []
     return pytest.param(path, id=name_of(path), marks=marks)
 
 

@@ -34,7 +34,9 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [
-            line for line in info.read_text().splitlines() if line.startswith("model name")
+            line
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
         ]
         model = names[0].partition(":")[2].strip() if names else model
     return {

@@ -71,6 +71,12 @@ class Ports:
             return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment. Processes are started in threads, while pytest changes it."""
+    values = ((name, os.environ.get(name)) for name in list(os.environ))
+    return {name: value for name, value in values if value is not None}
+
+
 class Process:
     """A program in a process group of its own, that accepts connections when this is made.
 
@@ -100,7 +106,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env=os.environ | own | (environ or {}),
+                env=inherited() | own | (environ or {}),
                 start_new_session=True,
             )
         self.gone_at: float | None = None

@@ -201,7 +201,7 @@ def left() -> dict[str, Any]:
         "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),
         "objects": len(objects),
         "blocks": sys.getallocatedblocks(),
-        "pages": int(Path("/proc/self/statm").read_text().split()[1]),
+        "pages": int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]),
     }
 
 

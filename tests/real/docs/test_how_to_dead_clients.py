@@ -232,11 +232,11 @@ def serve_all(cable: Cable, folder: Path) -> list[Path]:
 
 
 def noticed_disconnect(log: Path) -> bool:
-    return "StreamEnded disconnected" in log.read_text()
+    return "StreamEnded disconnected" in log.read_text(encoding="utf-8")
 
 
 def pings(log: Path) -> int:
-    return log.read_text().count("PingSent")
+    return log.read_text(encoding="utf-8").count("PingSent")
 
 
 def has_pings(log: Path, count: int) -> bool:
