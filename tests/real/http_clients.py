@@ -1,7 +1,6 @@
 """Clients that trust nobody: a raw socket read byte by byte, curl, httpx-sse; and a server."""
 
 import json
-import os
 import re
 import select
 import shutil
@@ -19,6 +18,7 @@ from typing import Final
 import httpx
 import httpx_sse
 import pytest
+from real.processes import inherited
 
 import keepalive
 
@@ -52,7 +52,7 @@ class Server:
         self._checked = 0
         command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(app_dir)]
         command += ["--host", "127.0.0.1", "--port", "0", *options]
-        environ = os.environ | {
+        environ = inherited() | {
             "FACTS": str(self._facts),
             "PYTHONPATH": str(Path(keepalive.__file__).parent.parent),
             "PYTHONWARNINGS": "default",

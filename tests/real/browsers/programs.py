@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from real.processes import inherited
+
 
 def find(name: str) -> str:
     """Return a program's path."""
@@ -30,7 +32,7 @@ def started(
     own |= options.pop("env", {})
     process = subprocess.Popen(
         command,
-        env=os.environ | own,
+        env=inherited() | own,
         stdin=subprocess.DEVNULL,
         **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options,
         start_new_session=True,
