@@ -226,7 +226,7 @@ HAProxy's timeout server, Caddy's read_timeout, Apache's ProxyTimeout. See docs/
 TOTAL: Final = "Pings do not help: set max_lifetime below that. See docs/how-to/intervals.md."
 HELD: Final = """Leave anti_buffering=True, and exclude event streams from nginx's gzip_types
 and proxy_buffering, Caddy's encode, Varnish's do_gzip. See docs/proxies.md."""
-NO_PING: Final = "Wrap the app in the middleware, inside any compressor. See docs/tutorial.md."
+NO_PING: Final = "Use the middleware, inside any compressor. See docs/troubleshooting.md."
 REQUEST: Final = "Check the URL, its scheme and port, and the request: --as, -X, -H, -d."
 
 
@@ -234,7 +234,7 @@ def is_round(seconds: float) -> bool:
     """Return whether a time is close to a round number of seconds, as limits usually are.
 
     These are whole ones below 10 s, and multiples of 5 s above. nginx may be 0.3 s early, see
-    tests/real/test_proxies.py.
+    tests/real/proxies/test_proxies.py.
     """
     step, tolerance = (1, 0.15) if seconds < 9.5 else (5, 0.4)
     return seconds > 0.5 and abs(seconds - round(seconds / step) * step) < tolerance

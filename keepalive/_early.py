@@ -2,10 +2,9 @@
 
 An `EarlyStart` is between the app and its responder. If the app starts its response in time,
 it only passes messages on. Otherwise it starts the response itself, as an event stream or in
-another format, and the stream sends pings. The app's late response
-can then no longer be sent as such. If it is compatible with what was started, its body
-continues the response; otherwise the client is sent a summary of it (see `_late`), and the
-stream ends.
+another format, and the stream sends pings. The app's late response can then no longer be sent
+as such. If it is compatible with what was started, its body continues the response; otherwise
+the client is sent a summary of it (see `_late`), and the stream ends.
 
 The states (`EarlyState`)
     WAITING      Neither has started the response.

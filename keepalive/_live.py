@@ -79,8 +79,8 @@ LOOP_TURNS_BEFORE_FIRST_PING: Final = 3
 """Turns of the event loop that a server needs to report an earlier disconnect.
 
 Counted from the start of a task that calls `receive`: one until that task runs, one until the
-server's queue has woken it, one until its callback has run. Otherwise
-a ping to a disconnected client would be counted.
+server's queue has woken it, one until its callback has run. Without this wait, a ping to a
+client that has disconnected would be counted as sent.
 """
 
 LOOP_TURNS_OF_LAST_BODY: Final = 10
@@ -91,7 +91,11 @@ returns. So a disconnect during that send is significant only if the send contin
 """
 
 MAX_QUICK_BODY: Final = 65536
-"""Bytes of the longest body that a busy stream keeps until it is polled."""
+"""Bytes of a body that is too long for the short path.
+
+A body that takes it is kept until the stream is polled, up to an interval later. 64 KiB is the
+high-water mark of asyncio's and uvicorn's write buffers, which hold as much for a slow client.
+"""
 
 Report: TypeAlias = Literal["nothing", "started", "ended"]
 
@@ -523,15 +527,14 @@ class LiveStream(BoundaryTracker):
         most of what an idle stream costs.
         """
         request, plan = self._request, self.plan
+        if self._state is QUICK and now - self._last_data > CLOCK_RESOLUTION:
+            self.leave_quick_mode()  # no longer busy
         if not (request.is_reading and plan.idle and request.nesting is None):
             return self._poll_unusual(now, latest)
-        if self._state is QUICK:
-            self._last_data = self.scheduler.corrected(self._last_data)
         last, interval = self._last_ping, plan.policy.interval
         if self._last_data > last:  # noqa: PLR1730  # a call less for each ping
             last = self._last_data
         if last + interval > latest:
-            self._leave_idle_quick_mode(now)
             return NOT_DUE, last + interval
         if self._state is not IDLE or not self._can_ping:
             return self._due_ping(now), now + interval
@@ -543,7 +546,6 @@ class LiveStream(BoundaryTracker):
         """Do the same in less usual cases: no listener, steady pacing, or nested."""
         policy = self.plan.policy
         request = self._request
-        self._leave_idle_quick_mode(now)
         listening_began = not request.is_reading and request.ensure_listening(
             self.scheduler.loop, self.context
         )
@@ -559,10 +561,6 @@ class LiveStream(BoundaryTracker):
             result = self._due_ping(now)
         return result, next_poll(policy, due, now)
 
-    def _leave_idle_quick_mode(self, now: float) -> None:
-        if self._state is QUICK and now - self._last_data > CLOCK_RESOLUTION:
-            self.leave_quick_mode()
-
     def ping_blocked(self, cancel: Cancel) -> None:
         """Called when the ping's send blocks; `cancel` aborts it."""
         self._make_rare().cancel_ping = cancel
@@ -573,11 +571,15 @@ class LiveStream(BoundaryTracker):
             return NOT_DUE
         if self._can_ping:
             return self.context, self._send_ping(now)
+        self._mark_due()
+        return NOT_DUE
+
+    def _mark_due(self) -> None:
+        """Record that a ping is due that can't be sent now."""
         self.leave_quick_mode()
         if self._state is not DUE:  # not since the last poll either
             app_is_sending = self._sends or self._has_waiters
             self._state = OVERTAKEN if self.plan.idle and app_is_sending else DUE
-        return NOT_DUE
 
     async def _ping_unless_disconnected(self, now: float) -> None:
         """Send the ping that is due, unless the client has already disconnected."""
@@ -587,8 +589,8 @@ class LiveStream(BoundaryTracker):
         if due <= now + self.slack:
             if self._can_ping:
                 await self._send_ping(now)
-            else:
-                self._due_ping(now)
+            elif self._state is not SENDING:
+                self._mark_due()
 
     @property
     def _can_ping(self) -> bool:
@@ -610,9 +612,8 @@ class LiveStream(BoundaryTracker):
 
         Returns `None` if the server has sent it; a coroutine if it has to wait, or has failed.
         """
-        payload = self._prepare_ping()
-        # A message of its own for each: a compressing middleware around this one changes it.
-        message = {"type": BODY, "body": payload, "more_body": True}
+        message = self._prepare_ping()
+        payload = message["body"]  # now: a compressing middleware around may replace it
         try:
             sending = self._request.server_send(message)
             if sending is not None:
@@ -620,18 +621,17 @@ class LiveStream(BoundaryTracker):
                 if awaited is not DONE:
                     return self._finish_ping(finish(steps, awaited), payload, now)
         except BaseException as error:
-            return self._finish_ping(_failed(error), payload, now)
+            return self._finish_ping(_raise(error), payload, now)
         self._sent()
         self._record_ping(payload, now)
         return None
 
     async def _send_ping(self, now: float) -> None:
-        payload = self._prepare_ping()
-        message = {"type": BODY, "body": payload, "more_body": True}
-        await self._finish_ping(self._write(message), payload, now)
+        message = self._prepare_ping()
+        await self._finish_ping(self._write(message), message["body"], now)
 
-    def _prepare_ping(self) -> bytes:
-        """Return what is to be sent, and record that it is."""
+    def _prepare_ping(self) -> Message:
+        """Return a message for this ping alone, and record that it is being sent."""
         if self._state is not IDLE:
             self.leave_quick_mode()
         payload = self.plan.payload
@@ -646,7 +646,7 @@ class LiveStream(BoundaryTracker):
             for outer in nesting.outward:
                 if outer.responder.live is not None:  # or it would take the ping for data
                     outer.responder.live.leave_quick_mode()
-        return payload
+        return {"type": BODY, "body": payload, "more_body": True}
 
     async def _finish_ping(self, sending: Awaitable[None], payload: bytes, now: float) -> None:
         try:
@@ -846,7 +846,7 @@ class _Rare:
         self.waiters = WaitQueue()
 
 
-async def _failed(error: BaseException) -> None:
+async def _raise(error: BaseException) -> None:
     raise error
 
 

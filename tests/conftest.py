@@ -58,13 +58,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have pytest-xdist take the files in their order, and not by their number of tests."""
+    """Make pytest-xdist distribute the files in order, not by their number of tests."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let several processes begin with the slow files, so that none is left at the end."""
+    """Put slow files first, so that no process is left with one at the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)

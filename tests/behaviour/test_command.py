@@ -125,7 +125,7 @@ def test_a_stream_that_is_kept_alive(call):
 
 def test_a_stream_that_is_silent(call):
     made = call([(0.1, CHUNKED + chunk(EVENT))])
-    assert "Silent for 74.9 s without a ping. Wrap the app in" in made.finding
+    assert "Silent for 74.9 s without a ping. Use the middleware" in made.finding
     assert made.rows("ping") == []
     assert made.status == 1
     assert call([(0, CHUNKED)], options=["--for", "3"]).status == 1
@@ -300,7 +300,7 @@ def test_pings_inside_compressed_data(call, encoding):
 def test_compressed_data_without_pings(call):
     head, part = compressed("gzip", EVENT)
     made = call([(0, head + part)])
-    assert "Wrap the app in the middleware, inside any compressor." in made.finding
+    assert "Use the middleware, inside any compressor." in made.finding
     assert made.status == 1
 
 

@@ -55,7 +55,7 @@ def test_an_app_that_knows_of_its_clients_disconnect_is_not_cancelled_at_a_shutd
 
 
 def test_a_shutdown_in_the_very_moment_of_the_end(backend, log):
-    """The loop hears of it when the call is over."""
+    """The event loop gets the error when the call is over."""
     made, terminators = [], []
 
     def wrap(app, **options):

@@ -55,7 +55,7 @@ def opened(stack: ExitStack, connections: int) -> list[socket.socket]:
 
 
 def rounds_of(connections: int) -> list[float]:
-    """Return the KiB of each end, measured anew with each round of further connections.
+    """Return the KiB of each end, measured again with each round of further connections.
 
     The earlier ones stay open: what they have freed could be used again otherwise.
     """

@@ -21,7 +21,7 @@ class Log(list):
         self.world = None
 
     def prepare(self, world):
-        """Take the time from this world."""
+        """Use the clock of this world."""
         self.world = world
 
     def add(self, what):

@@ -168,7 +168,7 @@ class World:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Take a message as the server does: it may be slow, and it may fail."""
+        """Accept a message as a server does: slowly, or with an error, if so configured."""
         self._sending += 1
         if self._sending != 1:
             self.violations.append("two sends at once")

@@ -73,7 +73,7 @@ def assert_complains(page, failed_loads):
 
 
 def start_again(*pages):
-    """Start streams anew that may be old: another page takes its time to open."""
+    """Restart streams, which may have ended while another page was opening."""
     for page in pages:
         page.kept.press(".start")
     for page in pages:

@@ -47,7 +47,7 @@ FAREWELL: Final = Ping.event("stopping")
 LATE: Final = "late with an event: "
 """What is printed before the token of a stream whose app has paused too long within an event.
 
-An end waits for the rest of an event, but not for ever: a busy machine may cut one in half.
+An end waits for the rest of an event, but not forever: a busy machine may cut one in half.
 """
 
 counts: Counter[str] = Counter()

@@ -20,7 +20,7 @@ class Journal(TraceFilter):
     """Writes spans down, and the errors that they report."""
 
     def process_trace(self, trace: list[Span]) -> list[Span] | None:
-        """Take the spans of a trace; return what is to be sent."""
+        """Record the spans of a trace, and return what is to be sent."""
         for span in trace:
             trace_id = format(span.trace_id, "032x")
             note("span", trace_id, name=span.name)

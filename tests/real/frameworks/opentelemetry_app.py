@@ -21,7 +21,7 @@ class Exporter(SpanExporter):
     """Writes spans down, and the errors that they report."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Take spans that have ended."""
+        """Record spans that have ended."""
         for span in spans:
             trace_id = format(span.context.trace_id, "032x")
             note("span", trace_id, name=span.name)

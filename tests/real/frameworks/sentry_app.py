@@ -14,7 +14,7 @@ class Journal(Transport):
     """Writes down transactions and reports."""
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Take what would be sent to the server."""
+        """Record what would be sent to the server."""
         for item in envelope.items:
             content = item.payload.json or {}
             trace = content.get("contexts", {}).get("trace", {})

@@ -113,7 +113,7 @@ def over(part, server, made):
 
 
 def measure(part, server):
-    """Take everything of a part, at the same time."""
+    """Run all cases of a part at the same time."""
     aspects = {("whole", variant): whole for variant in ("plain", *COLUMNS)}
     aspects |= {("left", variant): left for variant in ("plain", *COLUMNS)}
     aspects |= {("ended", variant): ended for variant in ENDED.values()}

@@ -2,7 +2,7 @@
 
 Rewrites `docs/servers.json`, and the tables of `docs/servers.md` that are made from it.
 `--python` measures only what differs between releases of Python, on this one, and `--tables`
-makes the tables alone anew. Servers that are not installed are left out.
+only regenerates the tables. Servers that are not installed are left out.
 """
 
 import argparse
