@@ -414,7 +414,6 @@ class Terminator:
             if self._can_finish:
                 await self._finish()
             else:
-                live.leave_quick_mode()
                 self.hooks.after_send = self._finish_at_boundary
                 await anyio.sleep_forever()
         if self.state is ENDING and not live.is_busy:
@@ -472,7 +471,6 @@ class Terminator:
             return
         self.hooks.after_send = None
         self.hooks.discard = self.discard_late
-        live.leave_quick_mode()
         if self._responder.nesting is not None:
             # Not now: this may be within a send of the app that an inner middleware waits for,
             # whose cancellation would be delivered after it has returned.

@@ -383,17 +383,18 @@ class LiveStream(BoundaryTracker):
 
     @property
     def _can_be_quick(self) -> bool:
-        """Whether the next body may be sent without regard to anything but its bytes."""
-        hooks = self._request.hooks
+        """Whether the next body may be sent without regard to anything but its bytes.
+
+        Not if the stream has stopped, so that no end that follows meets quick mode.
+        """
         is_quiet = not (self._sends or self._has_waiters or self.saw_last_body)
         return (
             is_quiet
             and self._state is IDLE
             and self._bom is None
             and not self._tail.endswith(b"\r")  # a LF may follow
-            and self.is_scheduled
+            and self.is_scheduled  # until it stops
             and self.slack >= CLOCK_RESOLUTION
-            and (hooks is None or hooks.after_send is None)
         )
 
     def leave_quick_mode(self) -> None:

@@ -53,7 +53,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Give tests that are slow more time than others."""
     if any(folder in item.path.parents for folder in ALL_SLOW):
         item.add_marker(pytest.mark.slow)
-    if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+    takes_long = item.get_closest_marker("slow") or item.get_closest_marker("real")
+    if takes_long and not item.get_closest_marker("timeout"):
         item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
 
 

@@ -5,6 +5,7 @@ body of a burst, and those after it, take the shorter path.
 """
 
 import asyncio
+import sys
 import types
 
 import anyio
@@ -94,14 +95,20 @@ def test_steady_pings_keep_to_their_grid(backend):
     assert play(backend, steps, pacing="steady").pings == [15, 30, 45]
 
 
+class TickingLoop(VirtualLoop):
+    """Records when the coarse clock's timer is set."""
+
+    def __init__(self):
+        super().__init__()
+        self.ticks = []
+
+    def call_at(self, when, callback, *args, **options):
+        if "_tick" in repr(callback):
+            self.ticks.append(self.time())
+        return super().call_at(when, callback, *args, **options)
+
+
 def test_busy_streams_share_one_timer():
-    timers = []
-
-    class Loop(VirtualLoop):
-        def call_at(self, *args, **options):
-            timers.append(args[1])
-            return super().call_at(*args, **options)
-
     async def app(scope, receive, send):
         await send(start())
         for _ in range(100):
@@ -110,20 +117,48 @@ def test_busy_streams_share_one_timer():
             await anyio.sleep(0.01)
 
     async def main():
-        world = World()
-        world.slow = lambda _: 0
         middleware = KeepaliveMiddleware(app)
         async with anyio.create_task_group() as group:
             for _ in range(50):
                 group.start_soon(middleware, http(), World().receive, take)
+        return asyncio.get_running_loop().ticks
 
     async def take(message):
         pass
 
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(main())
-    ticks = [callback for callback in timers if "_tick" in repr(callback)]
+    with asyncio.Runner(loop_factory=TickingLoop) as runner:
+        ticks = runner.run(main())
     assert 5 <= len(ticks) <= 15, "ten a second, for one second"
+
+
+@pytest.mark.parametrize(("when", "last"), [("idle", 15), ("stopped", 1), ("nested", 15)])
+def test_the_clock_stops_when_no_stream_is_busy(when, last):
+    """At the latest when the stream is polled; never for one that has stopped."""
+    controller = AbortController()
+
+    async def app(scope, receive, send):
+        await send(start())
+        for _ in range(2):
+            await anyio.sleep(1)
+            for _ in range(BURST):
+                await send(body(X))
+            if when == "stopped":
+                controller.abort()
+                await settle()
+        await anyio.sleep(200)
+
+    async def main():
+        began = anyio.current_time()
+        middleware = KeepaliveMiddleware(app, abort=controller.signal)
+        if when == "nested":
+            middleware = KeepaliveMiddleware(middleware)
+        await middleware(http(), World().receive, World().send)
+        return [tick - began for tick in asyncio.get_running_loop().ticks]
+
+    with asyncio.Runner(loop_factory=TickingLoop) as runner:
+        ticks = runner.run(main())
+    assert ticks[0] == 1
+    assert last - 1 <= ticks[-1] <= last + 0.1
 
 
 # The position
@@ -475,6 +510,15 @@ def test_after_the_event_loop_was_blocked_a_burst_is_not_dated_too_early(log):
     assert world.pings == []
 
 
+def test_no_body_is_kept_after_the_next_poll(backend):
+    large = b"data: " + bytes(60_000)
+
+    async def look(scope, receive, send):
+        assert len(scope["asgi-keepalive"].live._tail) < 10
+
+    play(backend, [*burst(1), (1, large), (15.1, look), (20, END)])
+
+
 def test_a_large_body_is_not_kept_until_the_next_poll(backend):
     large = b"data: " + bytes(100_000) + b"\n\n"
 
@@ -482,3 +526,28 @@ def test_a_large_body_is_not_kept_until_the_next_poll(backend):
         assert len(scope["asgi-keepalive"].live._tail) < 10
 
     play(backend, [*burst(1), (1, large), (1, look), (2, END)])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
+def test_a_send_that_begins_within_a_ping_goes_on_after_it():
+    """As one does that a server's `send` starts in an eager task."""
+    sends, tasks, taken = [], [], []
+
+    async def app(scope, receive, send):
+        sends.append(send)
+        await send(start())
+        await anyio.sleep(40)
+
+    async def take(message):
+        taken.append(message.get("body"))
+        if taken.count(PING) == 2 and not tasks:  # the first one is sent in another way
+            tasks.append(asyncio.create_task(sends[0](body(X))))
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        await KeepaliveMiddleware(app)(http(), World().receive, take)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert taken[1:] == [PING, PING, X]
+    assert tasks[0].done()

@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,24 +17,15 @@ from typing import Final
 import httpx
 import httpx_sse
 import pytest
-from real.processes import inherited
+from real.processes import PATIENCE, inherited, wait_for
 
 import keepalive
 
-PATIENCE: Final = 20.0
 PING: Final = b"event: ping\ndata: \n\n"
 TESTS: Final = Path(__file__).resolve().parent.parent
 
 _ADDRESS = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 _COMPLAINT = re.compile(r"traceback|error|exception|warning|critical|destroyed", re.IGNORECASE)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
 
 
 def complaints(log: str) -> list[str]:

@@ -20,7 +20,8 @@ TESTS: Final = Path(__file__).resolve().parent.parent
 EXAMPLES: Final = TESTS.parent / "docs" / "examples"
 PACKAGE: Final = Path(keepalive.__file__).parents[1]
 PATH: Final = os.pathsep.join(map(str, (TESTS, PACKAGE, EXAMPLES)))
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
+"""Seconds until a wait fails: a busy machine may take long to start a server."""
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
