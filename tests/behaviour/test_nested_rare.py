@@ -33,6 +33,26 @@ def test_a_ping_that_an_outer_one_gives_up_is_not_counted(backend, log):
     assert not [event for event in nest.events["inner"] if isinstance(event, PingSent)]
 
 
+def test_a_ping_that_is_given_up_while_the_app_stays_is_not_counted(backend, log):
+    """The app listens, so that messages are discarded; a ping that was is not one sent."""
+
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 100 if message.get("body") == PING else 0
+
+    async def listen_and_stay(scope, receive, send):
+        await log.listen(scope, receive, send)
+        await anyio.sleep(1)
+        log.add("left")
+
+    nest = Nest({"send_timeout": 5}, {})
+    world = play(backend, [(1, listen_and_stay)], wrap=nest, prepare=prepare)
+    assert world.timeline == [(0, START)]
+    assert log == [(20, "http.disconnect"), (21, "left")]
+    assert nest.reasons == (StopReason.SEND_TIMEOUT,) * 2
+    assert not [event for event in nest.events["inner"] if isinstance(event, PingSent)]
+
+
 def test_a_farewell_of_an_inner_one_that_takes_long_is_the_only_one(backend, log):
     def prepare(world):
         log.prepare(world)

@@ -215,6 +215,25 @@ def test_the_first_ping_is_in_time_after_a_start_that_blocked(backend):
     assert world.timeline == [(4, START), (7, PING), (22, PING), (30, END)]
 
 
+def test_one_ping_is_sent_if_the_loop_is_blocked_while_the_first_one_is_prepared(log):
+    """The next poll then sends it, and finds that the server has to wait."""
+
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 0.5 if message.get("body") == PING else 0
+        receive = world.receive
+
+        async def block_the_loop():
+            if world.asked == 0:
+                asyncio.get_running_loop()._jumping.now += 15
+            return await receive()
+
+        world.receive = block_the_loop
+
+    world = play("asyncio", [(60, END)], prepare=prepare)
+    assert world.timeline == [(0, START), (30.5, PING), (46, PING), (60, END)]
+
+
 def test_nothing_is_sent_after_a_start_that_blocked_to_who_has_left(backend, log):
     """The app has been notified of that before, and the owner has shut down."""
     made = []

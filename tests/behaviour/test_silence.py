@@ -36,6 +36,21 @@ def test_every_byte_of_the_app_resets_it(backend, log):
     assert [when for when, what in world.timeline if what == X] == [10, 29, 48, 67]
 
 
+@pytest.mark.parametrize("drain", [5, 20])
+def test_a_stream_that_ends_at_the_same_time_keeps_its_reason(backend, log, drain):
+    world = aborted(
+        backend, log, [(0, log.stay)], at=20 - drain, max_silence=20, drain=drain, interval=60
+    )
+    assert world.timeline == [(0, START), (20, BYE), (20, END)]
+    assert world.ended.reason is StopReason.ABORTED
+
+
+def test_an_app_that_ends_its_stream_at_the_limit_has_completed_it(backend):
+    world = play(backend, [(0, X), (20, END)], max_silence=20)
+    assert world.timeline[-1] == (20, END)
+    assert world.ended.reason is StopReason.COMPLETED
+
+
 def test_an_app_that_is_never_silent_is_not_ended(backend):
     steps = [*((when, X) for when in range(5, 200, 15)), (200, END)]
     world = play(backend, steps, max_silence=16)
