@@ -81,6 +81,8 @@ def ends(
     """Return the seconds in which the clients of a stopped worker come back."""
     low, high = jitter
     first, width = stop + low * DRAIN_S + RETRY_S, (high - low) * DRAIN_S
+    if not width:
+        return [int(first)] * streams
     return [int(first + width * rng.random()) for _ in range(streams)]
 
 

@@ -45,7 +45,8 @@ STREAMS = 12
 TICK = 1 / 1024
 """About a millisecond, and a number of seconds that sums of floats represent exactly."""
 
-ENDED_AT = 40 * TICK
+ABORTED_AT = 10 * TICK
+ENDED_AT = 20 * TICK
 VARIABLE = contextvars.ContextVar("of a generator")
 
 
@@ -157,11 +158,11 @@ ENDPOINTS = {
 
 
 def ended_by(how, controller):
-    """Return the options that have all streams ended at 40 ticks, by an abort at 20."""
+    """Return the options that end all streams at the same time."""
     if how == "max_lifetime":
         return {"max_lifetime": ENDED_AT}
     signal = controller.signal
-    return {"drain": 20 * TICK, "abort": signal if how == "drain" else lambda _: signal}
+    return {"drain": ENDED_AT - ABORTED_AT, "abort": signal if how == "drain" else lambda _: signal}
 
 
 class Met:
@@ -187,7 +188,7 @@ class Met:
         async with anyio.create_task_group() as tasks:
             for each in self.notes:
                 tasks.start_soon(call, each)
-            await anyio.sleep(20 * TICK)
+            await anyio.sleep(ABORTED_AT)
             abort()
         await settle()
 
