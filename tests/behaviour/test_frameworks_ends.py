@@ -162,7 +162,8 @@ def ended_by(how, controller):
     if how == "max_lifetime":
         return {"max_lifetime": ENDED_AT}
     signal = controller.signal
-    return {"drain": ENDED_AT - ABORTED_AT, "abort": signal if how == "drain" else lambda _: signal}
+    abort = signal if how == "drain" else lambda _: signal
+    return {"drain": ENDED_AT - ABORTED_AT, "abort": abort}
 
 
 class Met:

@@ -124,7 +124,8 @@ def test_streams_that_are_over_leave_nothing_behind(backend, policy):
     assert not [o for o in gc.get_objects() if isinstance(o, PingScheduler)]
     assert len(references) == STREAMS
     # Some calls are cancelled before anybody has started their response.
-    assert len(reasons) == len(started) > STREAMS * (0.95 if "start_after" in policy else 0.999)
+    least = STREAMS * 0.95 if "start_after" in policy else STREAMS
+    assert len(reasons) == len(started) >= least
     assert {*reasons} - {StopReason.MAX_LIFETIME} == {
         StopReason.COMPLETED, StopReason.APP_FAILED, StopReason.DISCONNECTED,
         StopReason.ABORTED, StopReason.WRITE_FAILED,

@@ -1,5 +1,6 @@
 """The tutorial, followed to its end: each command shows what the page shows."""
 
+import os
 import re
 import shlex
 import signal
@@ -76,6 +77,7 @@ def output(process: Process, command: str) -> str:
         ["sh", "-c", text.replace("curl ", "curl -s ")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},  # as on a terminal: in the order of time
         text=True,
         timeout=PATIENCE,
         check=False,
