@@ -17,7 +17,7 @@ from support.endings import Log  # noqa: E402
 from support.harness import BACKENDS  # noqa: E402
 
 TESTS = Path(__file__).parent
-ALL_SLOW = (TESTS / "model", TESTS / "performance")
+ALL_SLOW = (TESTS / "model", TESTS / "package", TESTS / "performance")
 SLOW_TIMEOUT = 300.0
 
 COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)

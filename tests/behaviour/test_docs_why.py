@@ -16,9 +16,12 @@ from keepalive.testing import timeline
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PROGRAMS = DOCS / "examples" / "home_made"
 
-pytestmark = pytest.mark.skipif(
-    not PROGRAMS.exists(), reason="the examples are not in this copy of the tests"
-)
+pytestmark = [
+    pytest.mark.slow,  # runs programs
+    pytest.mark.skipif(
+        not PROGRAMS.exists(), reason="the examples are not in this copy of the tests"
+    ),
+]
 
 
 def shown() -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ def test_a_silent_stream_gets_its_pings_until_the_client_leaves(serve):
     assert serve(tenths, seconds=0.35)[1:] == [(0.1, PING), (0.2, PING), (0.3, PING)]
 
 
+@pytest.mark.slow
 def test_an_hour_takes_no_time_and_is_the_same_each_time(serve):
     began = time.monotonic()
     app = KeepaliveMiddleware(silent, interval=1.0)
