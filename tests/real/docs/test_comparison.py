@@ -286,5 +286,10 @@ def test_data_resets_litellms(litellm, wrapped, ping):
     assert [when for when, body in timeline if body == ping] == [13, 16, 19]
 
 
+def test_litellms_stand_inside_an_event_of_anthropics_protocol_that_comes_in_pieces(litellm):
+    timeline = sent("asyncio", lambda: anthropics_messages(litellm, in_pieces))
+    assert [when for when, body in timeline if body[:11] == b"event: ping"] == [3, 6, 9]
+
+
 def test_litellms_are_left_out_inside_an_event_that_comes_in_pieces(litellm):
     assert pings(sent("asyncio", lambda: passed_through(litellm, in_pieces), 14)) == [13]
