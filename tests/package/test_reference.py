@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pages
 import pytest
@@ -32,7 +33,8 @@ PUBLIC = {name: getattr(keepalive, name) for name in keepalive.__all__}
 UNIONS = {"RouteValue", "StreamEvent"}
 """Their examples are the page's own."""
 DIRECTIVE = re.compile(
-    r"^\.\. auto(?:class|function|data):: keepalive\.(\w+).*\n((?:   .*\n)*)", re.MULTILINE
+    r"^\.\. (?:autoclass|autofunction|py:type):: keepalive\.(\w+).*\n((?:   .*\n)*)",
+    re.MULTILINE,
 )
 
 
@@ -246,6 +248,15 @@ def test_signatures_name_types(thing, names):
     shown = SIGNATURES.with_alias_names(plain)
     assert names in shown
     assert expanded(shown) == []
+
+
+@pytest.mark.parametrize("name", sorted(UNIONS))
+def test_unions_are_shown_with_their_members(name):
+    pattern = rf"^\.\. py:type:: keepalive\.{name}\n   :canonical: (.*)$"
+    (members_shown,) = re.findall(pattern, PAGE.read_text(), re.MULTILINE)
+    assert [PUBLIC.get(x, x) for x in members_shown.split(" | ")] == [
+        {float: "float", type(None): "None"}.get(x, x) for x in get_args(PUBLIC[name])
+    ]
 
 
 def test_autodocs_signatures_name_types():
