@@ -3,18 +3,17 @@
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import roles
-from sphinx.application import Sphinx
 
 project = "asgi-keepalive"
 author = "the asgi-keepalive contributors"
 project_copyright = "the asgi-keepalive contributors"
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # this tree's package is documented, not an installed one
+# This tree's package is documented, not an installed one; `signatures` is an extension.
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 release = version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = [
@@ -22,6 +21,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "signatures",
     "sphinx_copybutton",
 ]
 source_suffix = {".md": "markdown"}
@@ -61,9 +61,11 @@ nitpick_ignore = [
     ("py:class", "collections.abc.MutableMapping"),
     ("py:class", "typing_extensions.Unpack"),
     ("py:class", "trio.abc.Clock"),
-    # The names of ASGI's types in the middleware's signature.
+    # The names of ASGI's types in signatures.
     ("py:class", "ASGIApp"),
+    ("py:class", "Receive"),
     ("py:class", "Scope"),
+    ("py:class", "Send"),
     # The middleware's signature names it; its fields are those of `Policy`.
     ("py:class", "keepalive._policy.MiddlewareOptions"),
     ("py:class", "keepalive._policy.PolicyOptions"),
@@ -79,14 +81,3 @@ def code_role(
 
 roles.register_local_role("as-is", code_role)
 default_role = "as-is"
-
-
-def show_factory(*event: Any) -> tuple[str | None, str | None]:
-    """Show a mapping's default as `{}`; Sphinx can't parse `<factory>`."""
-    *_, signature, returns = event
-    return signature and signature.replace("<factory>", "{}"), returns
-
-
-def setup(app: Sphinx) -> None:
-    """Connect the two."""
-    app.connect("autodoc-process-signature", show_factory)

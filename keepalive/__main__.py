@@ -1,8 +1,8 @@
 r"""Report what happens to a stream on its way to the client.
 
 Opens URL as a client would, receives for a while, and reports when the headers, the events and
-the pings arrived, whether something on the way holds them back, compresses them or cuts the
-stream, and what to do about it.
+the pings arrived, whether something on the way buffers or compresses them or closes the
+connection, and what to do about it.
 
 Examples:
   python -m keepalive http://127.0.0.1:8000/events
@@ -12,10 +12,10 @@ Examples:
   python -m keepalive --json http://127.0.0.1:8000/events | jq .
 
 Exit status:
-  0    the stream was kept alive, or ended by itself
-  1    it was not
+  0    the stream was kept alive, or completed
+  1    a problem was found
   2    incorrect usage
-  130  interrupted by Ctrl-C, after a report of what had arrived until then
+  130  interrupted by Ctrl-C; what arrived before is reported
 """
 
 import json
@@ -53,17 +53,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser("python -m keepalive", description=__doc__)
     parser.formatter_class = RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("url", metavar="URL", type=http_url, help="address of the stream, http or https")
+    add("url", metavar="URL", type=http_url, help="http or https URL of the stream")
     clients = ("browser", "openai", "anthropic", "curl")
     add("--as", dest="client", choices=clients, default="browser", help="default: browser")
-    add("-X", dest="method", help="request method; default: GET, or POST if there is a body")
-    add("-H", dest="header", action="append", default=[], help="request header, NAME: VALUE")
+    add("-X", dest="method", help="request method; default: GET, or POST with -d")
+    add("-H", dest="header", action="append", default=[], help="request header, 'NAME: VALUE'")
     add("-d", dest="data", default="", help="request body")
-    add("--for", dest="seconds", type=float, default=75.0, help="seconds to wait; default: 75")
+    add("--for", dest="seconds", type=float, default=75.0, help="seconds to read; default: 75")
     add("--json", action="store_true", help="print each observation as a line of JSON")
     options = parser.parse_args(arguments)
     if not 0 < options.seconds < 1e6:
-        parser.error("--for takes a positive number of seconds")
+        parser.error("argument --for: must be a positive number of seconds")
     options.method = options.method or ("POST" if options.data else "GET")
     options.is_live = sys.stdout.isatty() and not options.json
     return options
@@ -182,7 +182,7 @@ async def record_response(stream: Stream, seen: Recorder) -> None:
     """Record a response to its end, or to its headers if they are not those of a stream."""
     status_line, seen.headers = await receive_head(stream)
     seen.status = int(status_line[9:12])
-    seen.note("headers", status_line)
+    seen.note("response", status_line)
     for name, value in seen.headers.items():
         if re.fullmatch(RELEVANT_HEADERS, name, re.IGNORECASE):
             seen.note("header", f"{name}: {value}")
@@ -201,11 +201,11 @@ async def record_body(pieces: AsyncGenerator[bytes, None], seen: Recorder) -> No
     has_events = is_readable and seen.headers.get_content_type() == "text/event-stream"
     rest, event = b"", ""
     async for piece in pieces:
-        seen.note("data", "body")
+        seen.note("data", "received")
         seen.length += len(piece)
         data = decode(piece)
         if data.isspace() and not has_events:
-            seen.note("ping", "white space")
+            seen.note("ping", "whitespace")
         *lines, rest = (rest + data).split(b"\n") if has_events else [b""]
         for line in lines:
             name, colon, value = line.decode(errors="replace").strip().partition(":")
@@ -220,14 +220,14 @@ async def record_body(pieces: AsyncGenerator[bytes, None], seen: Recorder) -> No
 
 # What it means
 
-START: Final = "Set start_after if the app is so slow, else first_ping=0. See docs/early.md."
-IDLE: Final = """Set interval to half of that at most, or raise nginx's proxy_read_timeout,
+START: Final = "Set start_after if the app is slow, else set first_ping=0. See docs/early.md."
+IDLE: Final = """Set interval to at most half of that, or raise nginx's proxy_read_timeout,
 HAProxy's timeout server, Caddy's read_timeout, Apache's ProxyTimeout. See docs/proxies.md."""
-TOTAL: Final = "Pings do not help: set max_lifetime below that. See docs/how-to/intervals.md."
-HELD: Final = """Leave anti_buffering=True, and exclude event streams from nginx's gzip_types
-and proxy_buffering, Caddy's encode, Varnish's do_gzip. See docs/proxies.md."""
-NO_PING: Final = "Use the middleware, inside any compressor. See docs/troubleshooting.md."
-REQUEST: Final = "Check the URL, its scheme and port, and the request: --as, -X, -H, -d."
+TOTAL: Final = "Pings do not help: set a shorter max_lifetime. See docs/how-to/intervals.md."
+HELD: Final = """Keep anti_buffering=True, and exclude event streams from nginx's gzip_types
+and proxy_buffering, Caddy's encode and Varnish's do_gzip. See docs/proxies.md."""
+NO_PING: Final = "Add the middleware, inside any compressor. See docs/troubleshooting.md."
+REQUEST: Final = "Check the URL, its scheme and port, and the options --as, -X, -H and -d."
 
 
 def is_round(seconds: float) -> bool:
@@ -242,8 +242,8 @@ def is_round(seconds: float) -> bool:
 
 def diagnose(seen: Recorder, end: str) -> Iterator[tuple[str, str]]:
     """Yield what the observations mean and what to do about it: the verdict, then notes."""
-    is_complete, is_cut = end == "complete", end.startswith(("cut off", "failed"))
-    times = seen.times("headers", "data", "end")
+    is_complete, is_cut = end == "complete", end.startswith(("closed early", "failed"))
+    times = seen.times("response", "data", "end")
     *before, last = [b - a for a, b in pairwise(times)] or [0.0]
     now, longest = times[-1], max([*before, last])
     # Some proxies count the last silence from the request.
@@ -259,18 +259,18 @@ def diagnose(seen: Recorder, end: str) -> Iterator[tuple[str, str]]:
         (not status, f"No response after {now:.1f} s. {advice}"),
         (status >= 204, f"Status {status} after {now:.1f} s. {advice}"),
         (is_page, f"Not a stream: {media_type}, {seen.length} bytes. {REQUEST}"),
-        (at_once > 1, f"Held back: {at_once} pings came at once. {HELD}"),
-        (is_cut and is_idle, f"Cut off when silent for {last:.1f} s: an idle timeout. {IDLE}"),
-        (is_cut and is_round(now), f"Cut off after {now:.1f} s: a total timeout. {TOTAL}"),
-        (is_cut, f"Cut off after {now:.1f} s: a crash or a restart. See the logs."),
-        (longest > allowed, f"Silent for {longest:.1f} s without a ping. {NO_PING}"),
+        (at_once > 1, f"Buffered: {at_once} pings arrived at once. {HELD}"),
+        (is_cut and is_idle, f"Closed when idle for {last:.1f} s: an idle timeout. {IDLE}"),
+        (is_cut and is_round(now), f"Closed after {now:.1f} s: a total timeout. {TOTAL}"),
+        (is_cut, f"Closed after {now:.1f} s: a crash or a restart. See the logs."),
+        (longest > allowed, f"Idle for {longest:.1f} s without a ping. {NO_PING}"),
     ]
-    ok = f"Alive for {now:.1f} s, and never silent for more than {longest:.1f} s."
+    ok = f"Open for {now:.1f} s, idle for at most {longest:.1f} s."
     yield next((("problem", text) for applies, text in problems if applies), ("ok", ok))
     if is_complete and is_idle:
-        yield "note", f"Ended when silent for {last:.1f} s, perhaps by an idle timeout. {IDLE}"
+        yield "note", f"Ended when idle for {last:.1f} s, perhaps by an idle timeout. {IDLE}"
     if times[0] > 1 and any(at < times[0] + 0.1 for at in seen.times("data")):
-        yield "note", f"The headers came only with the first data. {START}"
+        yield "note", f"The headers arrived only with the first data. {START}"
 
 
 # Input and output
@@ -310,10 +310,11 @@ async def probe(options: Namespace, connect: Connect, seen: Recorder) -> None:
     try:
         end = await exchange(options, connect, seen)
     except* (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-        end = "cut off"
+        end = "closed early"
     except* (OSError, ValueError, zlib.error, anyio.DelimiterNotFound) as group:
-        error = group.exceptions[0]
-        end = f"failed: {error.__cause__ or error!r}"
+        error = group.exceptions[0].__cause__ or group.exceptions[0]
+        each = (f"{type(x).__name__}: {x}" for x in getattr(error, "exceptions", [error]))
+        end = "failed: " + ", ".join(dict.fromkeys(each)).strip(": ")
     finally:
         seen.note("end", end)
         for verdict, text in diagnose(seen, end):
@@ -324,8 +325,8 @@ async def show_progress(options: Namespace, seen: Recorder) -> None:
     """On a terminal, show each second for how long nothing has arrived."""
     while options.is_live:
         at, what, _ = seen.observations[-1]
-        silence = anyio.current_time() - seen.began - at
-        text = f"{at + silence:.0f} s; {silence:.0f} s of silence; last: {what} at {at:.1f} s"
+        now = anyio.current_time() - seen.began
+        text = f"{now:.0f} s elapsed, idle for {now - at:.0f} s, last: {what} at {at:.1f} s"
         print(f"\r{text:79}", end="\r", flush=True)
         await anyio.sleep(1)
 

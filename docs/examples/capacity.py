@@ -153,19 +153,19 @@ def report(case: Case, costs: Costs) -> str:
     found = needs(case, costs)
     per_machine = case.streams / case.machines
     lines = [
-        ("streams of a worker", f"{found.streams_per_worker:,.0f}"),
+        ("streams per worker", f"{found.streams_per_worker:,.0f}"),
         ("pings per second", f"{found.pings_per_s:,.0f}"),
         ("events per second", f"{found.events_per_s:,.0f}"),
         ("reconnects per second", f"{found.opens_per_s:,.0f}"),
-        ("CPU of a worker", f"{found.load(case.workers):.1%} of a core"),
+        ("CPU per worker", f"{found.load(case.workers):.1%} of a core"),
         ("  for pings", f"{found.pings_cpu / case.workers:.1%}"),
         ("  for events", f"{found.events_cpu / case.workers:.1%}"),
         ("  for reconnects", f"{found.opens_cpu / case.workers:.1%}"),
-        ("memory of a worker", f"{found.worker_mib:,.0f} MiB"),
-        ("memory of a machine", f"{found.machine_gib:,.1f} GiB, the kernel's included"),
-        ("open files of a worker", f"{found.streams_per_worker:,.0f} and a few"),
-        ("a full garbage collection", f"{found.collection_ms:,.0f} ms"),
-        ("all reconnect at once", f"{found.reopen_s:,.1f} s of CPU time of each worker"),
+        ("memory per worker", f"{found.worker_mib:,.0f} MiB"),
+        ("memory per machine", f"{found.machine_gib:,.1f} GiB, including the kernel's"),
+        ("open files per worker", f"{found.streams_per_worker:,.0f} plus a few"),
+        ("full garbage collection", f"{found.collection_ms:,.0f} ms"),
+        ("all reconnect at once", f"{found.reopen_s:,.1f} s of CPU time per worker"),
         ("addresses behind a proxy", f"{math.ceil(per_machine / LOCAL_PORTS)} per machine"),
     ]
     title = f"{case.streams:,} streams, {case.workers} workers on {case.machines} machines"

@@ -56,7 +56,7 @@ STATES = {
     "ending": State(600, 570, "the middleware waits for a boundary, or sends the last body"),
     "ended": State(250, 690, "`StreamEnded` has been emitted"),
     "revoked": State(600, 690, "the app sees a disconnect, and what it sends is discarded"),
-    "closed": State(450, 790, "the app's call is over"),
+    "closed": State(450, 790, "the app has returned or raised"),
 }
 
 
@@ -140,7 +140,7 @@ WAYS = (
     Way(("ending",), "ended", "by the app",
         "the app has sent the last body, or the client has disconnected",
         ((515, 595), (330, 663)), (490, 616)),
-    Way(("ending",), "revoked", "last body", "the last body has been sent, or could not be",
+    Way(("ending",), "revoked", "last body", "the last body was sent, or sending it failed",
         ((620, 595), (620, 663)), (665, 634)),
     Way(("ended",), "revoked", "the app continues",
         "the client disconnected while the stream was ending; the app continues when `drain` "

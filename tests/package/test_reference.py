@@ -12,7 +12,9 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import pages
 import pytest
 
 import keepalive
@@ -24,13 +26,15 @@ from keepalive import (
     get_stream,
     on_signals,
 )
+from keepalive.testing import timeline
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference.md"
 PUBLIC = {name: getattr(keepalive, name) for name in keepalive.__all__}
 UNIONS = {"RouteValue", "StreamEvent"}
 """Their examples are the page's own."""
 DIRECTIVE = re.compile(
-    r"^\.\. auto(?:class|function|data):: keepalive\.(\w+).*\n((?:   .*\n)*)", re.MULTILINE
+    r"^\.\. (?:autoclass|autofunction|py:type):: keepalive\.(\w+).*\n((?:   .*\n)*)",
+    re.MULTILINE,
 )
 
 
@@ -215,6 +219,53 @@ def test_the_signature_of_the_middleware_is_its_own():
     assert names == list(parameters)
     defaults = [ast.literal_eval(x) for x in (*arguments.defaults, *arguments.kw_defaults)]
     assert defaults == [x.default for x in parameters.values() if x.default is not x.empty]
+
+
+# Signatures
+
+
+SIGNATURES = pages.program("signatures.py")
+
+
+def expanded(signature: str) -> list[str]:
+    """Return the parts of ASGI's types that a signature shows in full."""
+    return re.findall(r"MutableMapping|Awaitable|StreamStarted", signature)
+
+
+@pytest.mark.parametrize(
+    ("thing", "names"),
+    [
+        (KeepaliveMiddleware.__call__, "scope: Scope, receive: Receive, send: Send"),
+        (get_stream, "scope: Scope"),
+        (timeline, "app: ASGIApp"),
+        (keepalive.Observer.__call__, "event: StreamEvent"),
+    ],
+)
+def test_signatures_name_types(thing, names):
+    plain = str(inspect.signature(thing))
+    assert names not in plain
+    assert expanded(plain) != []
+    shown = SIGNATURES.with_alias_names(plain)
+    assert names in shown
+    assert expanded(shown) == []
+
+
+@pytest.mark.parametrize("name", sorted(UNIONS))
+def test_unions_are_shown_with_their_members(name):
+    pattern = rf"^\.\. py:type:: keepalive\.{name}\n   :canonical: (.*)$"
+    (members_shown,) = re.findall(pattern, PAGE.read_text(), re.MULTILINE)
+    assert [PUBLIC.get(x, x) for x in members_shown.split(" | ")] == [
+        {float: "float", type(None): "None"}.get(x, x) for x in get_args(PUBLIC[name])
+    ]
+
+
+def test_autodocs_signatures_name_types():
+    scope = "~collections.abc.MutableMapping[str, ~typing.Any]"
+    wait = f"~collections.abc.Callable[[], ~collections.abc.Awaitable[{scope}]]"
+    event = (f"(scope: {scope}, n: int = <factory>, *, receive: {wait})", scope)
+    changed = SIGNATURES.change_signature("app", "function", "f", object(), {}, *event)
+    assert changed == ("(scope: Scope, n: int = {}, *, receive: Receive)", "Scope")
+    assert SIGNATURES.change_signature("class", "C", None, None) == (None, None)
 
 
 # Errors

@@ -16,7 +16,7 @@ from support.sources import SOURCES, of_each_module, statements
 LONGEST_FUNCTION = 30
 DEEPEST_INHERITANCE = 2  # a class and its base
 MOST_OVERRIDDEN = 2
-MOST_LINES_OF_THE_COMMAND = 255
+MOST_LINES_OF_THE_COMMAND = 256
 
 # What may be called for a value at module or class level: it makes nothing that changes.
 PURE_CALLS = {

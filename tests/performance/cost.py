@@ -212,8 +212,8 @@ def tables(found: dict[str, Any]) -> str:
                 line.append(f"{base:.2f}" if name == "unwrapped" else f"+{added:.2f}")
                 line.append("" if name == "unwrapped" else f"{added / forward:.1f}")
             rows.append(line)
-        head = ["wrapped in"]
+        head = ["setup"]
         for loop in found:
-            head += [f"{loop}, us", "times forward only"]
+            head += [f"{loop}, μs", "times forward only"]
         parts.append(table(f"{kind.capitalize()}, in-process, CPU time", head, rows))
     return "\n".join(parts)

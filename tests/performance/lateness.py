@@ -83,8 +83,15 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
 
 def tables(found: list[dict[str, Any]]) -> str:
     """Return a Markdown table of what was measured."""
-    head = ["pinged by", "loop", "Python", "due", "stalled clients", "longest turn, CPU ms"]
-    head += ["earliest ping, ms", "p50", "p99", "latest"]
+    head = [
+        "pings sent by",
+        "loop",
+        "Python",
+        "due",
+        "stalled clients",
+        "longest turn, CPU ms",
+    ]
+    head += ["earliest ping, ms", "p50, ms", "p99, ms", "latest, ms"]
     measured = [each for each in found if "left_out" not in each]
     rows = [
         [each["name"], title_of(each), each["python"], each["phases"], str(each["stalled"])]

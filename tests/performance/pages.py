@@ -79,8 +79,8 @@ def summary(found: dict[str, Any]) -> str:
         ping = f"{spread['cpu_us_per_ping_median']:.0f}"
         plain = f"{_plain(found):.1f}" if "keepalive" in name else "0"
         rows.append([name, added, ping, memory, plain])
-    head = ["", "added to an event, us", "a ping, us", "added to an idle stream, KiB"]
-    return table("The cost to a user", [*head, "added to a plain response, us"], rows)
+    head = ["", "added to an event, μs", "ping, μs", "added to an idle stream, KiB"]
+    return table("The cost to a user", [*head, "added to a plain response, μs"], rows)
 
 
 def _plain(found: dict[str, Any]) -> float:
@@ -93,7 +93,7 @@ def machine(found: dict[str, Any]) -> str:
     about = found["machine"]
     rows = [[name, str(about[name])] for name in ("date", "cpu", "cpus", "system", "python")]
     rows += [[name, number] for name, number in found["sockets"]["versions"].items()]
-    return table("Measured on, and with", ["what", "which"], rows)
+    return table("System and versions", ["name", "value"], rows)
 
 
 def memory(found: dict[str, Any]) -> str:
@@ -136,16 +136,16 @@ def constants(found: dict[str, Any]) -> str:
         "process_kib": "a worker process without streams, KiB",
         "stream_kib": "an idle stream in its worker, KiB",
         "socket_kib": "its socket in the kernel, KiB",
-        "ping_us": "a ping, us of CPU time",
-        "event_us": "an event that one of many streams has, us of CPU time",
-        "open_us": "a new connection up to its first event, us of CPU time",
-        "collection_us": "a full garbage collection, us of CPU time for each stream",
+        "ping_us": "a ping, μs of CPU time",
+        "event_us": "an event on one of many streams, μs of CPU time",
+        "open_us": "a new connection up to its first event, μs of CPU time",
+        "collection_us": "a full garbage collection, per stream, μs of CPU time",
     }
     rows = [
         [what, *(f"{getattr(each, name):,.1f}" for each in costs.values())]
         for name, what in units.items()
     ]
-    return table("Measured costs", ["what", *costs], rows)
+    return table("Measured costs", ["cost", *costs], rows)
 
 
 def example(found: dict[str, Any]) -> str:
@@ -163,13 +163,13 @@ def limits(found: dict[str, Any]) -> str:
     gib = streams * (costs.stream_kib + costs.socket_kib) / 1024**2
     megabits = capacity.wire_mbit_s(1_000_000, interval)
     rows = [
-        ["pings per second of one core", f"{1e6 / costs.ping_us:,.0f}"],
-        [f"idle streams with an interval of {interval:g} s, of one core", f"{streams:,.0f}"],
-        ["memory of so many, in the worker and the kernel, GiB", f"{gib:.1f}"],
-        ["a ping on the wire, both directions, bytes", str(capacity.WIRE_BYTES)],
-        ["the pings of a million such streams, Mbit/s", f"{megabits:.0f}"],
+        ["pings per second per core", f"{1e6 / costs.ping_us:,.0f}"],
+        [f"idle streams per core, with an interval of {interval:g} s", f"{streams:,.0f}"],
+        ["memory for that many streams, in the worker and the kernel, GiB", f"{gib:.1f}"],
+        ["bytes per ping on the wire, both directions", str(capacity.WIRE_BYTES)],
+        ["ping traffic of a million such streams, Mbit/s", f"{megabits:.0f}"],
     ]
-    return table(f"Pings, {capacity.STACK}", ["what", "how much"], rows)
+    return table(f"Pings, {capacity.STACK}", ["quantity", "value"], rows)
 
 
 def deployment(found: dict[str, Any]) -> str:
@@ -187,9 +187,9 @@ def deployment(found: dict[str, Any]) -> str:
             line = [f"{batch}, {name}", f"{max(seen.per_second):,}", f"{busiest:,.0f}"]
             line += [f"{busiest * open_ms / 1e3:.2f}", f"{seen.reconnects / 1e6:.2f}"]
             rows.append([*line, f"{seen.most_streams:,}"])
-    head = ["workers at a time, jitter", "reconnects in the busiest second"]
-    head += ["of them per worker", "CPU seconds it takes for them"]
-    head += ["reconnects in all, millions", "most streams on one worker afterwards"]
+    head = ["workers per batch, jitter", "reconnects in the busiest second"]
+    head += ["of these, per worker", "CPU seconds per worker for these"]
+    head += ["total reconnects, millions", "most streams on one worker afterwards"]
     title = (
         f"{simulation.STREAMS:,} streams on {simulation.WORKERS} workers, "
         f"drain {simulation.DRAIN_S:g} s"
@@ -208,10 +208,10 @@ def lifetimes(_: dict[str, Any]) -> str:
         counts = simulation.reconnects_of_lifetimes(jitter)
         rows.append([name, f"{max(counts) / 10:,.0f}"])
     title = (
-        f"{simulation.STREAMS:,} streams that all came in the same {simulation.OUTAGE_S} s, "
+        f"{simulation.STREAMS:,} streams opened within the same {simulation.OUTAGE_S} s, "
         f"max_lifetime {simulation.MAX_LIFETIME_S:g} s"
     )
-    return table(title, ["jitter", "reconnects per second, at most"], rows)
+    return table(title, ["jitter", "peak reconnects per second"], rows)
 
 
 TABLES: Final = {

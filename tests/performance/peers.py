@@ -70,5 +70,5 @@ def tables(found: dict[str, dict[str, float]]) -> str:
             base = BASES[name]
             over = "" if name == base else f"{took - best[base]:+.2f}"
             rows.append([name, loop, f"{took:.2f}", over])
-    head = ["streams of", "loop", "us per event", "over its framework's own"]
+    head = ["setup", "loop", "μs per event", "over the baseline"]
     return table("An event in frameworks, in-process, CPU time", head, rows)

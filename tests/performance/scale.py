@@ -147,8 +147,8 @@ def tables(found: list[dict[str, Any]]) -> str:
         line += [f"{(each['bytes'] - base['bytes']) / 1024:.2f}"]
         line += [f"{each[name] - base[name]:.1f}" for name in ("open_us", "close_us")]
         rows.append([*line, f"{each['ping_us']:.1f}" if "ping_us" in each else ""])
-    head = ["wrapped in", "loop", "streams", "adds KiB a stream", "us to open", "us to close"]
-    return table("Scale, in-process, per stream", [*head, "us a ping, send included"], rows)
+    head = ["setup", "loop", "streams", "added memory, KiB", "open, μs", "close, μs"]
+    return table("Scale, in-process, per stream", [*head, "ping including send, μs"], rows)
 
 
 def main(name: str, loop: str, streams: str) -> None:

@@ -36,7 +36,7 @@ def memory(streams: int, rows: list[Found]) -> str:
         line.append(_over(pinged[-1], base, row) if pinged else "")
         lines.append(line)
     title = f"Memory per idle stream, {streams:,} streams, KiB"
-    head = ["contestant", "private (USS)", "Pss", "over its base", "the same, after pings"]
+    head = ["setup", "USS", "PSS", "over the baseline", "over the baseline, after pings"]
     return table(title, head, lines)
 
 
@@ -54,11 +54,12 @@ def pings(streams: int, arrival: str, rows: list[Found]) -> str:
         line = [name, f"{median:.1f}", f"{min(each):.1f} to {max(each):.1f}"]
         lines.append([*line, f"{median / floor:.2f}"])
     interval = next(iter(here.values()))[arrival]["interval_s"]
+    opened = "over one interval" if arrival == "spread" else arrival
     title = (
-        f"CPU time per ping, {streams:,} streams that came {arrival}, "
+        f"CPU time per ping, {streams:,} streams opened {opened}, "
         f"interval {interval} s, microseconds"
     )
-    return table(title, ["contestant", "median", "of intervals", "of the floor's"], lines)
+    return table(title, ["setup", "median", "range", "relative to the floor"], lines)
 
 
 def ticking(rows: list[Found]) -> str:
@@ -71,10 +72,10 @@ def ticking(rows: list[Found]) -> str:
         line = [row["name"], f"{own:.1f}", f"{min(each):.1f} to {max(each):.1f}"]
         lines.append([*line, _over(own, base, row)])
     title = (
-        f"CPU time per event, {rows[0]['streams']:,} streams that each have one now and then, "
+        f"CPU time per event, {rows[0]['streams']:,} streams that each send one per interval, "
         "microseconds"
     )
-    return table(title, ["contestant", "median", "of intervals", "over its base"], lines)
+    return table(title, ["setup", "median", "range", "over the baseline"], lines)
 
 
 def busy(turn: int, rows: list[Found]) -> str:
@@ -91,9 +92,9 @@ def busy(turn: int, rows: list[Found]) -> str:
         before = base["cpu_us_per_event"]
         line.append(f"{min(cpu) - min(before):+.2f} ({row['base']})")
         lines.append([*line, _ratio(before, cpu)])
-    turns = "each in its own turn of the loop" if turn == 1 else f"{turn} in a turn"
+    turns = "one event per turn of the loop" if turn == 1 else f"{turn} events per turn"
     title = f"One busy stream, {turns}: the server's CPU time per event"
-    head = ["contestant", "us, best", "added", "its base's, divided by it"]
+    head = ["setup", "μs, best", "added", "baseline / this setup"]
     return table(title, head, lines)
 
 

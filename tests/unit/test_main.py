@@ -14,7 +14,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 MESSAGE, NAMED = ("event", "event: message"), ("event", "event: a")
 PING, COMMENT = ("ping", "event: ping"), ("ping", "comment")
-SPACE = ("ping", "white space")
+SPACE = ("ping", "whitespace")
 
 
 def record(*pieces, backend="asyncio"):
@@ -90,7 +90,7 @@ def test_headers():
     fields = b"Server: a\r\nX: server: no\r\nSERVER:\tb \r\nSet-Cookie: secret\r\n"
     seen = record(b"HTTP/1.1 200\r\n" + fields + b"\r\n")
     assert [(x.what, x.detail) for x in seen.observations[1:]] == [
-        ("headers", "HTTP/1.1 200"),
+        ("response", "HTTP/1.1 200"),
         ("header", "Server: a"),
         ("header", "SERVER: b "),
     ]
@@ -172,13 +172,13 @@ def test_other_media_types():
 
 def test_times_are_those_since_the_last_request():
     seen = record(HEAD + b"\r\n", b"data", b": x")
-    assert seen.times("headers", "data") == [1.0, 2.0, 3.0]
+    assert seen.times("response", "data") == [1.0, 2.0, 3.0]
 
     async def main():
         seen.start("")
 
     run("asyncio", main)
-    assert seen.times("headers", "data") == []
+    assert seen.times("response", "data") == []
     assert (seen.status, seen.length, seen.headers.items()) == (0, 0, [])
 
 

@@ -49,7 +49,9 @@ def results(section: str) -> list[tuple[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize(("store", "result"), results("End streams in time"))
+@pytest.mark.parametrize(
+    ("store", "result"), results("End streams before something else does")
+)
 def test_a_call_outlives_its_stream_if_there_is_an_event_store(tmp_path, store, result):
     PAGE.need()
     changes = SHORT if store == "yes" else SHORT | NO_STORE

@@ -109,7 +109,7 @@ def test_a_stream_that_is_kept_alive(tmp_path):
 
 
 def test_different_options_for_some_paths(tmp_path):
-    section = Section("Different options for some paths")
+    section = Section("Set options by path")
     with section.serving(tmp_path) as process:
         for command, shown in zip(section.commands[1:], section.outputs, strict=True):
             assert output(process, command) == shown

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.parts]
 BOOK, TABLE = BOOKS["frameworks"], "around"
 COLUMNS = {"kept": "around KeepaliveMiddleware", "outside": "inside it"}
 ENDED = {"kept": "ended", "outside": "ended-outside"}
-AS_WITHOUT = "kept alive; context and ends as without"
+AS_WITHOUT = "kept alive; context and end unchanged"
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def call(url: str, *options: str) -> tuple[int, str]:
 def test_the_ping_of_a_client(app, client, ping):
     status, text = call(app.url("/kept/silent"), "--as", client, "--for", "2.2")
     assert f" ping {ping}, " in text
-    assert "ok Alive for 2." in text
+    assert "ok Open for 2." in text
     assert "x-accel-buffering: no" in text
     assert status == 0
 
@@ -100,9 +100,9 @@ def test_the_ping_of_a_client(app, client, ping):
 @pytest.mark.parametrize(
     ("path", "verdict", "status"),
     [
-        ("/plain/silent", "problem Silent for 2.", 1),
-        ("/plain/talking", "ok Alive for 2.", 0),
-        ("/kept/moved", "ok Alive for 2.", 0),
+        ("/plain/silent", "problem Idle for 2.", 1),
+        ("/plain/talking", "ok Open for 2.", 0),
+        ("/kept/moved", "ok Open for 2.", 0),
         ("/plain/page", "problem Not a stream: text/html, 6 bytes.", 1),
         ("/plain/mute", "problem No response after 2.", 1),
     ],
@@ -147,7 +147,7 @@ def test_ctrl_c_on_a_terminal(app):
     os.close(theirs)
     output = b""
     try:
-        while b" s of silence; last: ping at " not in output:
+        while b" s, last: ping at " not in output:
             output += os.read(ours, 4096)
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(OSError):  # Linux raises EIO at the end
@@ -160,7 +160,7 @@ def test_ctrl_c_on_a_terminal(app):
         os.close(ours)
     report = output.decode().replace("\r\n", "\n").rpartition("\r")[2]
     assert " end      interrupted\n" in report
-    assert "\x1b[32mok\x1b[0m       Alive for " in report
+    assert "\x1b[32mok\x1b[0m       Open for " in report
     assert "Traceback" not in output.decode()
 
 
@@ -176,7 +176,7 @@ ALONE_AND_BEHIND = [
 @pytest.mark.parametrize("proxy", ALONE_AND_BEHIND)
 def test_a_stream_that_is_kept_alive(site, proxy):
     status, text = call(site(proxy, "usual").url("/kept/silent"), "--for", "2.2")
-    assert "ok Alive for 2." in text
+    assert "ok Open for 2." in text
     assert "problem" not in text
     assert "note" not in text
     assert status == 0
@@ -186,7 +186,7 @@ def test_a_stream_that_is_kept_alive(site, proxy):
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY], ids=lambda x: x.name)
 def test_an_idle_timeout(site, proxy):
     status, text = call(site(proxy, "limit").url("/plain/silent"), "--for", "10")
-    found = re.search(r"problem Cut off when silent for (\S+) s: an idle timeout. Set", text)
+    found = re.search(r"problem Closed when idle for (\S+) s: an idle timeout. Set", text)
     assert LIMIT - EARLY < float(found[1]) < LIMIT + EARLY
     assert status == 1
 
@@ -194,7 +194,7 @@ def test_an_idle_timeout(site, proxy):
 @pytest.mark.parts
 def test_an_idle_timeout_that_looks_like_an_end(site):
     status, text = call(site(CADDY, "limit").url("/plain/silent"), "--for", "10")
-    assert f"note Ended when silent for {LIMIT} s, perhaps by an idle timeout. Set" in text
+    assert f"note Ended when idle for {LIMIT} s, perhaps by an idle timeout. Set" in text
     assert status == 0
 
 
@@ -202,7 +202,7 @@ def test_an_idle_timeout_that_looks_like_an_end(site):
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
 def test_an_idle_timeout_against_pings(site, proxy):
     status, text = call(site(proxy, "limit").url("/kept/silent"), "--for", "3.5")
-    assert "ok Alive for 3." in text
+    assert "ok Open for 3." in text
     assert status == 0
 
 
@@ -218,15 +218,15 @@ def test_a_timeout_before_the_response_starts(site, proxy):
 @pytest.mark.parts
 def test_a_total_timeout(site):
     status, text = call(site(VARNISH, "total").url("/kept/silent"), "--for", "10")
-    assert f"problem Cut off after {TOTAL} s: a total timeout." in text
+    assert f"problem Closed after {TOTAL} s: a total timeout." in text
     assert status == 1
 
 
 @pytest.mark.parts
 def test_headers_that_wait_for_the_first_byte(site):
     status, text = call(site(NGINX, "usual").url("/bare/empty"), "--for", "4")
-    assert "ok Alive for 4." in text
-    assert "note The headers came only with the first data." in text
+    assert "ok Open for 4." in text
+    assert "note The headers arrived only with the first data." in text
     assert status == 0
     status, text = call(site(NGINX, "usual").url("/kept/empty"), "--for", "2.2")
     assert "note" not in text
@@ -237,8 +237,8 @@ def test_headers_that_wait_for_the_first_byte(site):
 @pytest.mark.parametrize("proxy", [CADDY, VARNISH], ids=lambda x: x.name)
 def test_pings_that_a_compressor_holds_back(site, proxy):
     status, text = call(site(proxy, "compression").url("/kept/ending"), "--for", "10")
-    assert "problem Held back: " in text
-    assert " pings came at once. Leave anti_buffering=True" in text
+    assert "problem Buffered: " in text
+    assert " pings arrived at once. Keep anti_buffering=True" in text
     assert "ontent-Encoding: gzip" in text
     assert status == 1
 
@@ -247,10 +247,10 @@ def test_pings_that_a_compressor_holds_back(site, proxy):
 def test_pings_that_nginx_holds_back_to_compress_them(site):
     compressing = site(NGINX, "compression")
     status, text = call(compressing.url("/bare/ending"), "--for", "10")
-    assert "problem Held back: 2 pings came at once." in text
+    assert "problem Buffered: 2 pings arrived at once." in text
     assert status == 1
     status, text = call(compressing.url("/kept/ending"), "--for", "10")
-    assert "ok Alive for 4." in text
+    assert "ok Open for 4." in text
     assert "ontent-Encoding: gzip" in text
     assert "problem" not in text
     assert status == 0
