@@ -28,9 +28,14 @@ _ADDRESS = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 _COMPLAINT = re.compile(r"traceback|error|exception|warning|critical|destroyed", re.IGNORECASE)
 
 
+LATE_PINGS = "pings were late: the event loop was blocked, or the process was suspended, "
+"""How the package's warning begins that this machine is busy with other work."""
+
+
 def complaints(log: str) -> list[str]:
     """Return the lines of a server's log that tell of something wrong."""
-    return [line for line in log.splitlines() if _COMPLAINT.search(line)]
+    lines = [line for line in log.splitlines() if LATE_PINGS not in line]
+    return [line for line in lines if _COMPLAINT.search(line)]
 
 
 class Server:

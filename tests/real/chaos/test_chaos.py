@@ -16,7 +16,7 @@ import httpx
 import pytest
 from real.chaos.app import DRAIN, FAREWELL, LATE, OnPurposeError, event
 from real.chaos.clients import PING, BrokenError, Client, Events, Place, Response
-from real.http_clients import TESTS, Server
+from real.http_clients import LATE_PINGS, TESTS, Server
 
 pytestmark = pytest.mark.real
 
@@ -52,6 +52,7 @@ OF_A_SERVER = [
     r"INFO:     Application shutdown complete\.",
     r"INFO:     Finished server process \[\d+\]",
     rf"{LATE}\S+",
+    rf"{LATE_PINGS}for [\d.]+ s",  # with other work on the machine
     # A client that does not read can be sent no end, and then uvicorn says so.
     r"ERROR:    ASGI callable returned without completing response\.",
 ]
@@ -307,7 +308,7 @@ def test_a_client_sees_chunks_that_are_broken(tail, step):
 
 def test_what_a_server_should_not_say_is_seen():
     known = f"{FAILED}\nTraceback (most recent call last):\n  File x\n{ON_PURPOSE}\n"
-    known += "INFO:     Shutting down\n"
+    known += f"INFO:     Shutting down\n{LATE_PINGS}for 1.1 s\n"
     assert list(unexpected(known)) == []
     for line in ("ValueError: x", "ERROR:    x", "Task was destroyed but it is pending!"):
         assert list(unexpected(line + "\n" + known)) == [line]
