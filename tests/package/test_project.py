@@ -10,6 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+WORKFLOWS = ROOT / ".github" / "workflows"
+
+
+def jobs(workflow):
+    """Return the text of each job of a workflow."""
+    text = (WORKFLOWS / workflow).read_text(encoding="utf-8").partition("\njobs:\n")[2]
+    _, *parts = re.split(r"^  (\w+):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 @pytest.fixture
@@ -56,7 +64,30 @@ def test_people_find_it_by_the_words_that_they_search_for():
 
 
 def test_the_workflow_of_a_release_needs_no_secret():
-    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    text = (WORKFLOWS / "release.yml").read_text(encoding="utf-8")
     assert "secrets." not in text
     assert "id-token: write # for trusted publishing" in text
     assert "types: [published]" in text
+
+
+@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+def test_every_job_of_a_workflow_has_a_time_limit(workflow):
+    found = jobs(workflow)
+    assert found
+    missing = [name for name, text in found.items() if "\n    timeout-minutes: " not in text]
+    assert missing == []
+
+
+def test_the_jobs_of_the_tests_keep_their_downloads():
+    """Those of a release do not: what is published must not depend on a cache."""
+    found = jobs("ci.yml")
+    assert "cache: pip\n          cache-dependency-path: pyproject.toml\n" in found["test"]
+    everything = found["everything"]
+    (paths,) = re.findall(r"actions/cache@.*?path: \|\n(.*?)key: ", everything, re.DOTALL)
+    for variable in ("PIP_CACHE_DIR", "npm_config_cache"):
+        (folder,) = re.findall(rf"^      {variable}: (\S+)$", everything, re.MULTILINE)
+        assert folder in paths.split()
+    keys = re.findall(r"'([^']+)'", everything)
+    assert keys
+    assert all((ROOT / key).is_file() for key in keys)
+    assert "cache" not in "".join(jobs("release.yml").values())

@@ -402,7 +402,7 @@ _UNSET_WORDS: Final = {
 """What clients make of the default ping, where it is not invisible.
 
 They send a GET and hand every event to the caller, or they read the text by hand. Gradio's
-client accepts no ping.
+client accepts no ping but Gradio's heartbeat.
 """
 
 UNSET_ROWS: Final = (
