@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -60,3 +61,18 @@ def test_the_workflow_of_a_release_needs_no_secret():
     assert "secrets." not in text
     assert "id-token: write # for trusted publishing" in text
     assert "types: [published]" in text
+
+
+def test_what_mutation_testing_is_configured_with_exists():
+    options = TOOLS["mutmut"]
+    folders = [each for each in options["pytest_add_cli_args_test_selection"] if "/" in each]
+    paths = [*options["source_paths"], *options["also_copy"], *folders]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    deselected = [
+        each.removeprefix("--deselect=").split("::")
+        for each in options["pytest_add_cli_args"]
+        if each.startswith("--deselect=")
+    ]
+    assert deselected
+    for path, name in deselected:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
