@@ -125,6 +125,33 @@ def test_entries_scheduled_meanwhile_get_a_bucket_of_their_own():
     assert served(queue, lambda: queue.next_due(10.1)) == [c, a]
 
 
+def test_an_entry_for_the_same_time_as_the_current_bucket_is_not_lost():
+    """The bucket that was used last is remembered, but not once it is being served."""
+    queue, a, b, c = TimerQueue(), Entry("a"), Entry("b"), Entry("c")
+    queue.schedule(a, 10.0, 0.25)
+    assert queue.next_due(10.0) is a
+    queue.schedule(b, 10.0, 0.25)
+    assert queue.rest_of_current() is a
+    queue.cancel(a)
+    assert queue.rest_of_current() is None
+    assert queue.next_due(10.0) is b
+    queue.cancel(b)
+    assert queue.next_due(10.0) is None
+    queue.schedule(c, 10.0, 0.25)
+    assert queue.next_at() == 10.0
+    assert queue.next_due(10.0) is c
+
+
+def test_the_heap_is_not_rebuilt_for_a_few_stale_buckets():
+    queue, sizes = TimerQueue(), []
+    for number in range(MAX_STALE + 1):
+        entry = Entry()
+        queue.schedule(entry, float(number), 0.25)
+        queue.cancel(entry)
+        sizes.append(len(queue._heap))
+    assert sizes == [*range(1, MAX_STALE + 1), 0]
+
+
 def test_stale_buckets_do_not_pile_up():
     queue, stays = TimerQueue(), Entry("stays")
     queue.schedule(stays, 1e6, 0.25)
