@@ -142,14 +142,26 @@ def test_an_entry_for_the_same_time_as_the_current_bucket_is_not_lost():
     assert queue.next_due(10.0) is c
 
 
-def test_the_heap_is_not_rebuilt_for_a_few_stale_buckets():
+def test_an_entry_for_the_same_time_as_one_that_was_cancelled_is_not_lost():
+    queue, a, b = TimerQueue(), Entry("a"), Entry("b")
+    queue.schedule(a, 10.0, 0.25)
+    queue.cancel(a)
+    queue.schedule(b, 10.0, 0.25)
+    assert queue.next_at() == 10.0
+    assert queue.next_due(10.0) is b
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_the_heap_is_not_rebuilt_for_a_few_stale_buckets(kept):
     queue, sizes = TimerQueue(), []
-    for number in range(MAX_STALE + 1):
+    for number in range(kept):
+        queue.schedule(Entry(), 1e6 + number, 0.25)
+    for number in range(kept + MAX_STALE + 1):
         entry = Entry()
         queue.schedule(entry, float(number), 0.25)
         queue.cancel(entry)
         sizes.append(len(queue._heap))
-    assert sizes == [*range(1, MAX_STALE + 1), 0]
+    assert sizes == [*range(kept + 1, 2 * kept + MAX_STALE + 1), kept]
 
 
 def test_stale_buckets_do_not_pile_up():
