@@ -63,13 +63,13 @@ def test_a_bucket_is_due_when_its_first_entry_is():
     assert queue.next_at() == pytest.approx(1e6 + 1)
 
 
-def test_different_slacks_have_different_buckets():
+@pytest.mark.parametrize(("wide", "narrow"), [(0.25, 0.1), (5, 2)])
+def test_different_slacks_have_different_buckets(wide, narrow):
     queue, a, b = TimerQueue(), Entry("a"), Entry("b")
-    queue.schedule(a, 10.0, 0.25)
-    queue.schedule(b, 10.0, 0.1)
-    assert queue.next_due(10.0) is a
-    queue.cancel(a)
-    assert queue.next_due(10.0) is b
+    queue.schedule(a, 10.0, wide)
+    queue.schedule(b, 10.0, narrow)
+    assert served(queue, lambda: queue.next_due_soon(10.0 - wide)) == [a]
+    assert served(queue, lambda: queue.next_due_soon(10.0 - narrow)) == [b]
 
 
 def test_a_timer_may_fire_a_little_early_but_never_by_more_than_the_slack():
