@@ -1,5 +1,7 @@
 """A late response: how much of it is kept for the report."""
 
+import pytest
+
 from keepalive._late import MAX_SUMMARY_BODY, LateResponse
 
 
@@ -8,3 +10,11 @@ def test_no_more_is_buffered_than_can_be_reported():
     assert [late.feed(b"x" * 5000) for _ in range(4)] == [False, False, False, True]
     assert late.feed(b"x" * 10**6)
     assert len(late._body) == MAX_SUMMARY_BODY + 1
+
+
+@pytest.mark.parametrize(
+    ("started_as", "at"), [("text/event-stream", "event"), ("application/json", "line")]
+)
+def test_a_farewell_comes_between_events_or_lines(started_as, at):
+    late = LateResponse(started_as, [])
+    assert (late.farewell.at, late.timeout_farewell.at) == (at, at)
