@@ -18,3 +18,19 @@ def test_no_more_is_buffered_than_can_be_reported():
 def test_a_farewell_comes_between_events_or_lines(started_as, at):
     late = LateResponse(started_as, [])
     assert (late.farewell.at, late.timeout_farewell.at) == (at, at)
+
+
+@pytest.mark.parametrize(
+    ("status", "compatible"), [(199, False), (200, True), (299, True), (300, False)]
+)
+def test_the_body_of_a_success_continues_the_stream(status, compatible):
+    late = LateResponse("text/event-stream", [])
+    headers = [(b"content-type", b"text/event-stream")]
+    late.begin({"type": "http.response.start", "status": status, "headers": headers})
+    assert late.compatible == compatible
+
+
+def test_a_response_may_have_no_headers():
+    late = LateResponse("application/json", [])
+    late.begin({"type": "http.response.start", "status": 500})
+    assert (late.compatible, late.status, late.dropped_headers) == (True, 500, ())
