@@ -1,5 +1,7 @@
 """A late response: how much of it is kept for the report."""
 
+import json
+
 import pytest
 
 from keepalive._late import MAX_SUMMARY_BODY, LateResponse
@@ -34,3 +36,10 @@ def test_a_response_may_have_no_headers():
     late = LateResponse("application/json", [])
     late.begin({"type": "http.response.start", "status": 500})
     assert (late.compatible, late.status, late.dropped_headers) == (True, 500, ())
+
+
+def test_the_body_after_an_invalid_start_is_reported():
+    late = LateResponse("application/json", [])
+    late.begin({"type": "http.response.start"})
+    late.feed(b"oops")
+    assert json.loads(late.summary)["body"] == "oops"
