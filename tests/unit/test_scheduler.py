@@ -343,6 +343,16 @@ def test_no_turn_runs_more_notifications_than_a_batch(loop, calls, scheduler):
     assert checked == 5 * BATCH
 
 
+def test_the_loop_is_woken_once_for_all_notifications(loop, calls, scheduler):
+    for _ in range(BATCH + 1):
+        scheduler.notify(Stream(calls))
+    loop.turn()
+    scheduler.notify(Stream(calls))
+    assert len(loop.soon) == 1
+    loop.run()
+    assert len(calls) == BATCH + 2
+
+
 def test_a_signal_reaches_all_of_its_streams_and_no_other(loop, calls, scheduler):
     controller = AbortController()
     streams = [Stream(calls) for _ in range(2 * BATCH)]
@@ -444,6 +454,53 @@ def test_a_late_timer_is_warned_of_once_a_minute(loop, calls, scheduler, caplog)
         fire(loop, when)
     assert [round(record.seconds, 6) for record in caplog.records] == [1.5, 32.6]
     assert "the event loop was blocked, or the process was suspended" in caplog.text
+
+
+# The coarse clock
+
+
+def test_the_coarse_clock_runs_while_it_is_used(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    assert scheduler.now == 10.0
+    fire(loop, 10.1)
+    assert scheduler.now == 10.1
+    loop.now = 10.15
+    scheduler.use_coarse_clock()
+    assert scheduler.now == 10.15
+    scheduler.leave_coarse_clock()
+    assert len(loop.timers) == 1
+    scheduler.leave_coarse_clock()
+    assert loop.timers == []
+
+
+@pytest.mark.parametrize(("ticks_at", "corrected"), [(0.1, 0.0), (0.2, 0.0), (0.21, 0.21)])
+def test_a_time_is_corrected_if_the_clock_stood_still_for_two_ticks(
+    loop, scheduler, ticks_at, corrected
+):
+    scheduler.use_coarse_clock()
+    fire(loop, ticks_at)
+    assert scheduler.corrected(0.0) == corrected
+    assert scheduler.corrected(ticks_at) == ticks_at
+
+
+def test_only_the_time_at_which_the_loop_was_blocked_is_corrected(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    fire(loop, 10.1)
+    fire(loop, 15.0)
+    fire(loop, 15.1)
+    times = (10.0, 10.1, 15.0, 15.1)
+    assert [scheduler.corrected(when) for when in times] == [10.0, 15.0, 15.0, 15.1]
+
+
+def test_a_clock_that_was_not_used_has_not_stood_still(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    scheduler.leave_coarse_clock()
+    loop.now = 20.0
+    scheduler.use_coarse_clock()
+    assert scheduler.corrected(10.0) == 10.0
 
 
 def test_a_scheduler_without_streams_sets_no_timer(loop, calls, scheduler):
