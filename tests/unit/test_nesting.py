@@ -2,7 +2,6 @@
 
 import pytest
 
-from keepalive._activity import AppActivity
 from keepalive._nesting import INNER, OUTER, THIS, Nesting
 
 
@@ -28,7 +27,7 @@ def test_one_sends_the_pings_until_its_response_is_rejected(nestings, claiming, 
 def test_the_innermost_one_that_observes_the_app_is_asked(nestings):
     outermost, middle, innermost = nestings
     assert outermost.innermost_activity is None
-    activities = [AppActivity(), AppActivity()]
+    activities = [object(), object()]
     middle.observe(activities[0])
     assert outermost.innermost_activity is activities[0]
     innermost.observe(activities[1])
