@@ -5,7 +5,7 @@
 
 import anyio
 import pytest
-from support.endings import FAREWELL, X, aborted
+from support.endings import FAREWELL, X, aborted, slow_to_send
 from support.harness import body, play
 
 from keepalive import KeepaliveMiddleware
@@ -164,22 +164,16 @@ def test_an_error_after_a_send_timeout_comes_out_unchanged(backend, log):
     assert caught(backend, log, fail, player=play, **options) == [error]
 
 
-async def send_until_it_fails(send):
-    while True:
-        await send(body(X))
-        await anyio.sleep(1)
-
-
 async def raise_it_from_itself(scope, receive, send):
     try:
-        await send_until_it_fails(send)
+        await send(body(X))
     except OSError as error:
         raise error from error
 
 
 async def raise_it_from_its_translation(scope, receive, send):
     try:
-        await send_until_it_fails(send)
+        await send(body(X))
     except OSError as gone:
         try:
             raise RuntimeError("translated") from gone
@@ -190,7 +184,7 @@ async def raise_it_from_its_translation(scope, receive, send):
 async def raise_another_from_it(scope, receive, send):
     """Within the handling of a third one, which is then the context."""
     try:
-        await send_until_it_fails(send)
+        await send(body(X))
     except OSError as error:
         gone = error
     try:
@@ -199,8 +193,25 @@ async def raise_another_from_it(scope, receive, send):
         raise RuntimeError from gone
 
 
+async def raise_another_from_a_group_with_it_as_its_cause(scope, receive, send):
+    try:
+        await send(body(X))
+    except OSError as error:
+        gone = error
+    group = ExceptionGroup("clean-up", [CleanUpError()])
+    group.__cause__ = gone
+    raise RuntimeError from group
+
+
 @pytest.mark.parametrize(
-    "app", [raise_it_from_itself, raise_it_from_its_translation, raise_another_from_it]
+    "app",
+    [
+        raise_it_from_itself,
+        raise_it_from_its_translation,
+        raise_another_from_it,
+        raise_another_from_a_group_with_it_as_its_cause,
+    ],
 )
 def test_what_comes_of_the_error_of_a_send_goes_no_further(backend, log, app):
-    assert caught(backend, log, app) == []
+    """The stream is ended while a send is blocked."""
+    assert caught(backend, log, app, prepare=slow_to_send(X, 10**6, log)) == []

@@ -9,7 +9,11 @@ from support.harness import END, World, http, run, scheduled_streams, start
 from keepalive import AbortController, KeepaliveMiddleware, get_stream
 
 
-def ends_of(backend, count, *, listening=False, signal=None, **options):
+async def shutdown_message():
+    return {"type": "lifespan.shutdown"}
+
+
+def ends_of(backend, count, *, listening=False, lifespan=False, signal=None, **options):
     """Return when each of some streams has ended that were all stopped at 20."""
 
     async def main():
@@ -17,6 +21,9 @@ def ends_of(backend, count, *, listening=False, signal=None, **options):
         controller = AbortController()
 
         async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                return
             if listening:
                 assert not get_stream(scope).signal.aborted
             await send(start())
@@ -30,7 +37,10 @@ def ends_of(backend, count, *, listening=False, signal=None, **options):
             for world in worlds:
                 tasks.start_soon(app, http(), world.receive, world.send)
             await worlds[0].sleep_until(20)
-            controller.abort() if signal else app.shutdown()
+            if lifespan:
+                await app({"type": "lifespan"}, shutdown_message, None)
+            else:
+                controller.abort() if signal else app.shutdown()
         assert scheduled_streams() == 0
         return sorted(dict(map(reversed, world.timeline))[END] for world in worlds)
 
@@ -45,6 +55,12 @@ def test_the_ends_of_many_are_spread_over_the_second_half_of_the_drain(backend, 
     assert 29 < ends[-1] <= 30
     assert len(set(ends)) > 150
     assert max(b - a for a, b in pairwise(ends)) < 1
+
+
+def test_the_ends_of_many_are_spread_at_the_shutdown_of_their_server(backend):
+    ends = ends_of(backend, 20, lifespan=True, drain=10)
+    assert 25 <= ends[0] < ends[-1] <= 30
+    assert len(set(ends)) > 15
 
 
 def test_a_stream_that_is_stopped_alone_has_the_whole_drain(backend):

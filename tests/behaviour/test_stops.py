@@ -830,6 +830,25 @@ def test_a_start_that_the_server_has_refused_leaves_nothing_on_a_signal(backend)
     assert world.timeline == [(1, START), (16, PING), (20, END)]
 
 
+def test_a_stream_whose_first_start_was_refused_is_drained(backend):
+    controller = AbortController()
+
+    async def try_twice(scope, receive, send):
+        with pytest.raises(ValueError, match="refused"):
+            await send(start(status=99_999))
+        await send(start())
+
+    def prepare(world):
+        world.failing = lambda message: (
+            ValueError("refused") if message.get("status") == 99_999 else None
+        )
+
+    options = {"head": None, "prepare": prepare, "abort": controller.signal, "drain": 5}
+    steps = [(1, try_twice), (10**6, END)]
+    world = play(backend, steps, at=[(20, controller.abort)], **options)
+    assert world.timeline == [(1, START), (16, PING), (25, END)]
+
+
 def test_an_abort_while_the_start_is_sent_prevents_a_ping_at_once(backend):
     controller = AbortController()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WORKFLOWS = ROOT / ".github" / "workflows"
 
@@ -91,3 +92,18 @@ def test_the_jobs_of_the_tests_keep_their_downloads():
     assert keys
     assert all((ROOT / key).is_file() for key in keys)
     assert "cache" not in "".join(jobs("release.yml").values())
+
+
+def test_what_mutation_testing_is_configured_with_exists():
+    options = TOOLS["mutmut"]
+    folders = [each for each in options["pytest_add_cli_args_test_selection"] if "/" in each]
+    paths = [*options["source_paths"], *options["also_copy"], *folders]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    deselected = [
+        each.removeprefix("--deselect=").split("::")
+        for each in options["pytest_add_cli_args"]
+        if each.startswith("--deselect=")
+    ]
+    assert deselected
+    for path, name in deselected:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")

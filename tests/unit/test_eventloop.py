@@ -1,12 +1,15 @@
 """The event loop's interface: what outlives a loop, and awaitables that are begun by hand."""
 
 import gc
+from contextvars import Context, ContextVar
 
 import anyio
 import pytest
-from support.harness import run
+from support.harness import run, settle
 
 from keepalive._eventloop import current_loop, finish, steps_of
+
+WHO = ContextVar("who")
 
 
 def test_a_loop_that_no_longer_exists_can_be_woken(backend):
@@ -17,6 +20,41 @@ def test_a_loop_that_no_longer_exists_can_be_woken(backend):
     gc.collect()
     loop.wake(lambda: pytest.fail("there is nothing to run it"))
     assert loop._reference() is None
+
+
+def test_a_loop_that_is_closed_can_be_woken(backend):
+    async def main():
+        loop = current_loop()
+        return loop, loop._reference()
+
+    loop, kept = run(backend, main)
+    loop.wake(lambda: pytest.fail("there is nothing to run it"))
+    assert loop._reference() is kept
+
+
+def test_a_task_that_ends_with_the_loop_has_not_failed(backend, caplog):
+    async def main():
+        current_loop().spawn(anyio.sleep_forever, Context(), lambda: ended.append(True))
+        await settle()
+        assert not ended
+
+    ended = []
+    run(backend, main)
+    assert ended == [True]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("call", ["call_soon", "wake", "call_at"])
+def test_what_the_loop_calls_does_not_see_the_context_of_the_caller(backend, call):
+    async def main():
+        loop, seen = current_loop(), []
+        WHO.set("the caller")
+        when = (loop.time() + 1,) if call == "call_at" else ()
+        getattr(loop, call)(*when, lambda: seen.append(WHO.get("nobody")))
+        await anyio.sleep(2)
+        return seen
+
+    assert run(backend, main) == ["nobody"]
 
 
 class Waiting:

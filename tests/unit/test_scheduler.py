@@ -2,6 +2,7 @@
 
 import types
 from contextvars import Context, ContextVar
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -248,6 +249,18 @@ def test_if_every_ping_blocks_many_are_begun_in_a_turn(loop, calls, scheduler):
     assert [timer[0] for timer in loop.timers] == [20.0]
 
 
+def test_if_some_pings_block_no_turn_serves_more_than_a_batch(loop, calls, scheduler):
+    streams = [Stream(calls, waits=number % 20 == 0) for number in range(1000)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
+    loop.now, served = 10.0, [0]
+    while loop.soon or served == [0]:
+        loop.turn()
+        served.append(len(pinged(calls)))
+    assert served[-1] == len(streams)
+    assert max(after - before for before, after in pairwise(served)) <= BATCH
+
+
 def test_aborting_a_blocked_ping_stops_no_other_worker(loop, calls, scheduler):
     streams = [Stream(calls, waits=number == 1) for number in range(3)]
     for stream in streams:
@@ -276,6 +289,30 @@ def test_a_worker_that_is_cancelled_before_it_begins_is_replaced(loop, calls, sc
     loop.run()
     assert (len(pinged(calls)), loop.tasks) == (1, 2)
     assert [timer[0] for timer in loop.timers] == [20.0]
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_later(loop, calls, scheduler, caplog):
+    """After the first ping has blocked, so that two workers may run."""
+    spawn = loop.spawn
+
+    def fail(*args):
+        raise RuntimeError
+
+    def spawn_one(*args):
+        loop.spawn = fail
+        return spawn(*args)
+
+    loop.spawn = spawn_one
+    streams = [Stream(calls, waits=True) for _ in range(5)]
+    for stream in streams:
+        scheduler.add(stream, 10.0)
+    fire(loop, 10.0)
+    assert pinged(calls) == streams[:1]
+    assert caplog.messages == ["a task could not be started, pings are late"]
+    assert [timer[0] for timer in loop.timers] == [10.5]
+    loop.spawn = spawn
+    fire(loop, 10.5)
+    assert pinged(calls) == streams
 
 
 def test_a_worker_that_is_blocked_forever_can_be_closed():
@@ -343,6 +380,16 @@ def test_no_turn_runs_more_notifications_than_a_batch(loop, calls, scheduler):
     assert checked == 5 * BATCH
 
 
+def test_the_loop_is_woken_once_for_all_notifications(loop, calls, scheduler):
+    for _ in range(BATCH + 1):
+        scheduler.notify(Stream(calls))
+    loop.turn()
+    scheduler.notify(Stream(calls))
+    assert len(loop.soon) == 1
+    loop.run()
+    assert len(calls) == BATCH + 2
+
+
 def test_a_signal_reaches_all_of_its_streams_and_no_other(loop, calls, scheduler):
     controller = AbortController()
     streams = [Stream(calls) for _ in range(2 * BATCH)]
@@ -390,6 +437,7 @@ def test_a_stream_that_is_due_makes_others_early(loop, calls, scheduler):
     loop.now = 10.0
     loop.run()
     assert pinged(calls) == streams[:3]
+    assert loop.tasks == 1
 
 
 def test_coalescing_lasts_no_longer_than_its_round(loop, calls, scheduler):
@@ -443,7 +491,57 @@ def test_a_late_timer_is_warned_of_once_a_minute(loop, calls, scheduler, caplog)
     for when in (11.0, 22.5, 40.0, 82.6, 95.0):
         fire(loop, when)
     assert [round(record.seconds, 6) for record in caplog.records] == [1.5, 32.6]
-    assert "the event loop was blocked, or the process was suspended" in caplog.text
+    assert caplog.messages[0] == (
+        "pings were late: the event loop was blocked, or the process was suspended, for 1.5 s"
+    )
+
+
+# The coarse clock
+
+
+def test_the_coarse_clock_runs_while_it_is_used(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    assert scheduler.now == 10.0
+    assert scheduler.corrected(0.0) == 0.0
+    fire(loop, 10.1)
+    assert scheduler.now == 10.1
+    loop.now = 10.15
+    scheduler.use_coarse_clock()
+    assert scheduler.now == 10.15
+    scheduler.leave_coarse_clock()
+    assert len(loop.timers) == 1
+    scheduler.leave_coarse_clock()
+    assert loop.timers == []
+
+
+@pytest.mark.parametrize(("ticks_at", "corrected"), [(0.1, 0.0), (0.2, 0.0), (0.21, 0.21)])
+def test_a_time_is_corrected_if_the_clock_stood_still_for_two_ticks(
+    loop, scheduler, ticks_at, corrected
+):
+    scheduler.use_coarse_clock()
+    fire(loop, ticks_at)
+    assert scheduler.corrected(0.0) == corrected
+    assert scheduler.corrected(ticks_at) == ticks_at
+
+
+def test_only_the_time_at_which_the_loop_was_blocked_is_corrected(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    fire(loop, 10.1)
+    fire(loop, 15.0)
+    fire(loop, 15.1)
+    times = (10.0, 10.1, 15.0, 15.1)
+    assert [scheduler.corrected(when) for when in times] == [10.0, 15.0, 15.0, 15.1]
+
+
+def test_a_clock_that_was_not_used_has_not_stood_still(loop, scheduler):
+    loop.now = 10.0
+    scheduler.use_coarse_clock()
+    scheduler.leave_coarse_clock()
+    loop.now = 20.0
+    scheduler.use_coarse_clock()
+    assert scheduler.corrected(10.0) == 10.0
 
 
 def test_a_scheduler_without_streams_sets_no_timer(loop, calls, scheduler):

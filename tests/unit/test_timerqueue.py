@@ -63,13 +63,13 @@ def test_a_bucket_is_due_when_its_first_entry_is():
     assert queue.next_at() == pytest.approx(1e6 + 1)
 
 
-def test_different_slacks_have_different_buckets():
+@pytest.mark.parametrize(("wide", "narrow"), [(0.25, 0.1), (5, 2)])
+def test_different_slacks_have_different_buckets(wide, narrow):
     queue, a, b = TimerQueue(), Entry("a"), Entry("b")
-    queue.schedule(a, 10.0, 0.25)
-    queue.schedule(b, 10.0, 0.1)
-    assert queue.next_due(10.0) is a
-    queue.cancel(a)
-    assert queue.next_due(10.0) is b
+    queue.schedule(a, 10.0, wide)
+    queue.schedule(b, 10.0, narrow)
+    assert served(queue, lambda: queue.next_due_soon(10.0 - wide)) == [a]
+    assert served(queue, lambda: queue.next_due_soon(10.0 - narrow)) == [b]
 
 
 def test_a_timer_may_fire_a_little_early_but_never_by_more_than_the_slack():
@@ -123,6 +123,45 @@ def test_entries_scheduled_meanwhile_get_a_bucket_of_their_own():
     assert queue.next_due(10.0) is None
     assert queue.next_at() == 10.1
     assert served(queue, lambda: queue.next_due(10.1)) == [c, a]
+
+
+def test_an_entry_for_the_same_time_as_the_current_bucket_is_not_lost():
+    """The bucket that was used last is remembered, but not once it is being served."""
+    queue, a, b, c = TimerQueue(), Entry("a"), Entry("b"), Entry("c")
+    queue.schedule(a, 10.0, 0.25)
+    assert queue.next_due(10.0) is a
+    queue.schedule(b, 10.0, 0.25)
+    assert queue.rest_of_current() is a
+    queue.cancel(a)
+    assert queue.rest_of_current() is None
+    assert queue.next_due(10.0) is b
+    queue.cancel(b)
+    assert queue.next_due(10.0) is None
+    queue.schedule(c, 10.0, 0.25)
+    assert queue.next_at() == 10.0
+    assert queue.next_due(10.0) is c
+
+
+def test_an_entry_for_the_same_time_as_one_that_was_cancelled_is_not_lost():
+    queue, a, b = TimerQueue(), Entry("a"), Entry("b")
+    queue.schedule(a, 10.0, 0.25)
+    queue.cancel(a)
+    queue.schedule(b, 10.0, 0.25)
+    assert queue.next_at() == 10.0
+    assert queue.next_due(10.0) is b
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_the_heap_is_not_rebuilt_for_a_few_stale_buckets(kept):
+    queue, sizes = TimerQueue(), []
+    for number in range(kept):
+        queue.schedule(Entry(), 1e6 + number, 0.25)
+    for number in range(kept + MAX_STALE + 1):
+        entry = Entry()
+        queue.schedule(entry, float(number), 0.25)
+        queue.cancel(entry)
+        sizes.append(len(queue._heap))
+    assert sizes == [*range(kept + 1, 2 * kept + MAX_STALE + 1), kept]
 
 
 def test_stale_buckets_do_not_pile_up():
