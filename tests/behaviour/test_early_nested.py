@@ -44,6 +44,24 @@ def test_one_of_two_starts_where_a_server_is_slow_to_take_it(backend, inner):
     assert [what for _, what in world.timeline if what != PING] == [START, X, END]
 
 
+@pytest.mark.parametrize("inner", [{}, {"start_after": 10}], ids=str)
+def test_a_path_that_an_inner_one_excludes_is_not_started(backend, inner):
+    def wrap(app, **options):
+        app = KeepaliveMiddleware(app, **options | inner, routes={"/": None})
+        return KeepaliveMiddleware(app, start_after=5)
+
+    world = slow(backend, [(40, start()), (60, END)], wrap=wrap, start_after=None)
+    assert world.timeline == [(40, START), (60, END)]
+
+
+def test_all_pings_come_from_an_outer_one_that_has_started(backend):
+    def wrap(app, **options):
+        return KeepaliveMiddleware(KeepaliveMiddleware(app, 3, **options), 9, start_after=5)
+
+    world = slow(backend, [(16, start()), (30, END)], wrap=wrap, start_after=None)
+    assert world.timeline == [(5, START), *((t, PING) for t in (5, 14, 23)), (30, END)]
+
+
 def test_one_of_three_starts(backend):
     def wrap(app, **options):
         for start_after in (30, None, 20):
