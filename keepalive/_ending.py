@@ -130,7 +130,8 @@ class Terminator:
     """Until when an app that was notified of the disconnect may still send."""
     _late_send_at: float = -inf
     """When the app last called `send` after the end."""
-    _is_draining: bool = False
+    _drain_began: float = inf
+    """When the stream was given the time that `drain` is."""
     _is_shutting_down: bool = False
     _shutdown_callback: WeakCallback | None = None
     """On the middleware's stop signal, once the pings have stopped for another reason."""
@@ -223,7 +224,7 @@ class Terminator:
         self.connection.on_send_timeout = self._on_send_timeout
         policy, live = self._policy, self._live
         if policy.drain is not None:
-            self._responder.config.in_flight.add(live.scheduler, self, policy.drain)
+            self._responder.config.in_flight.add(live.scheduler, self)
         if policy.max_lifetime is not None:
             self._end_at(lifetime_deadline(policy.max_lifetime, live.started))
         silence = self.observe_silence(live.scheduler)
@@ -235,7 +236,7 @@ class Terminator:
 
     def _rejected(self) -> None:
         self.state = IDLE
-        self._is_draining = False
+        self._drain_began = inf
         self.hooks.after_send = self.hooks.silence = None
         self.connection.state = connections.DIRECT
         self._forget()
@@ -264,7 +265,7 @@ class Terminator:
     def _must_exit(self) -> bool:
         """Whether a shutdown or an abort still waits for an app whose client is gone."""
         reason, stop_signal = self._responder.reason, self._responder.config.stop_signal
-        stopping = self._is_draining or reason in _DRAINED or stop_signal.aborted
+        stopping = self._drain_began < inf or reason in _DRAINED or stop_signal.aborted
         return stopping and self._policy.drain is not None
 
     def closed(self) -> None:
@@ -291,14 +292,19 @@ class Terminator:
     def _live(self) -> LiveStream:
         return cast("LiveStream", self._responder.live)  # in every state but IDLE
 
-    def shut_down(self) -> None:
-        """Stop the stream: the server of its event loop is shutting down."""
+    def shut_down(self) -> float:
+        """Stop the stream: the server of its event loop is shutting down.
+
+        Returns when its drain is over, in loop time. The stream must have a `drain`.
+        """
         self._is_shutting_down = True
         live = self._live
         if self._responder.reason is None:
             live.context.run(live.stop, StopReason.SHUTDOWN)
         else:
             self._drain()
+        began = min(self._drain_began, live.scheduler.time())  # it has not, if all is sent
+        return began + cast("float", self._policy.drain)
 
     def _on_shutdown(self) -> None:
         """Drain at a shutdown that comes after the pings have stopped. From any thread."""
@@ -307,16 +313,16 @@ class Terminator:
 
     def _drain(self) -> None:
         drain, live = self._policy.drain, self._responder.live
-        if drain is None or live is None or live.is_complete or self._is_draining:
+        if drain is None or live is None or live.is_complete or self._drain_began < inf:
             return
-        self._is_draining = True
+        self._drain_began = now = live.scheduler.time()
         # A stream that stops alone gets the full time; so does one whose app has used its
         # signal, since it may be about to end by itself.
         streams = len(live.scheduler) - self._responder.scheduled_outers
         alone = streams == 0 or self._responder.is_app_watching
         stop_signal = self._responder.config.stop_signal
         spread = (stop_signal.aborted or self._is_shutting_down) and not alone
-        self._end_at(drain_deadline(drain, live.scheduler.time(), spread=spread))
+        self._end_at(drain_deadline(drain, now, spread=spread))
 
     def _end_at(self, when: float) -> None:
         """End the stream at that time, or earlier if that is already planned."""

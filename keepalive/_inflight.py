@@ -7,7 +7,7 @@ being drained are over.
 """
 
 import weakref
-from typing import Any, Final
+from typing import Final, Protocol
 
 import anyio
 
@@ -17,6 +17,14 @@ from ._types import LIFESPAN_SHUTDOWN, Message, Receive
 
 APP_EXIT_TIMEOUT: Final = 1.0
 """Seconds that ending a stream may take; after that, the app is cancelled."""
+
+
+class DrainingRequest(Protocol):
+    """A request that a shutdown waits for."""
+
+    def shut_down(self) -> float:
+        """Start its drain, unless that has begun. Returns when it is over, in loop time."""
+        ...
 
 
 class InFlight:
@@ -34,29 +42,28 @@ class InFlight:
         self._loops = weakref.WeakKeyDictionary[PingScheduler, "_Requests"]()
 
     def __len__(self) -> int:
-        return sum(len(requests.drains) for requests in self._loops.values())
+        return sum(len(requests.waited_for) for requests in self._loops.values())
 
-    def add(self, scheduler: PingScheduler, request: Any, drain: float) -> None:
+    def add(self, scheduler: PingScheduler, request: DrainingRequest) -> None:
         """Make a shutdown wait for a request.
 
         Args:
             scheduler: That of the request's event loop.
             request: `shut_down()` is called on shutdown; if one is in progress, immediately.
-            drain: Seconds that its drain may take.
         """
         requests = self._loops.get(scheduler)
         if requests is None:
             requests = self._loops[scheduler] = _Requests()
-        requests.drains[request] = drain
+        requests.waited_for.add(request)
         if requests.shutting_down:
             request.shut_down()
 
-    def discard(self, scheduler: PingScheduler, request: object) -> None:
+    def discard(self, scheduler: PingScheduler, request: DrainingRequest) -> None:
         """Forget a request. An unknown one is ignored."""
         requests = self._loops.get(scheduler)
-        if requests is not None and request in requests.drains:
-            del requests.drains[request]
-            if not requests.drains:
+        if requests is not None and request in requests.waited_for:
+            requests.waited_for.remove(request)
+            if not requests.waited_for:
                 requests.empty.abort()
 
     def delaying_shutdown(self, receive: Receive) -> Receive:
@@ -79,36 +86,37 @@ class InFlight:
     async def shut_down(self) -> None:
         """Shut down the requests of the running event loop, and wait until none is in flight.
 
-        It waits at most for the longest drain, and its end.
+        It waits at most until the last drain is over, and a little longer for the apps. Drains
+        may have begun before: a server waits for responses first, until its own timeout.
         """
-        requests = self._loops.get(PingScheduler.current())
-        if requests is not None and requests.drains:
-            await requests.shut_down()
+        scheduler = PingScheduler.current()
+        requests = self._loops.get(scheduler)
+        if requests is not None and requests.waited_for:
+            await requests.shut_down(scheduler)
 
 
 class _Requests:
     """The requests in flight of one event loop."""
 
-    __slots__ = ("drains", "empty", "shutting_down")
+    __slots__ = ("empty", "shutting_down", "waited_for")
 
     def __init__(self) -> None:
-        self.drains = weakref.WeakKeyDictionary[Any, float]()
+        self.waited_for = weakref.WeakSet[DrainingRequest]()
         self.empty = AbortController()
         self.shutting_down = False
 
-    async def shut_down(self) -> None:
-        longest = max(self.drains.values())
+    async def shut_down(self, scheduler: PingScheduler) -> None:
         self.shutting_down = True
         try:
-            for request in [*self.drains]:
-                request.shut_down()
-            with anyio.move_on_after(longest + 2 * APP_EXIT_TIMEOUT):
+            last = max((each.shut_down() for each in [*self.waited_for]), default=0.0)
+            limit = last + 2 * APP_EXIT_TIMEOUT - scheduler.time()
+            with anyio.move_on_after(max(limit, 0)):
                 await self._wait()
         finally:
             self.shutting_down = False
 
     async def _wait(self) -> None:
-        while self.drains:
+        while self.waited_for:
             if self.empty.signal.aborted:  # others have been added since
                 self.empty = AbortController()
             else:

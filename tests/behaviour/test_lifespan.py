@@ -6,7 +6,7 @@ from support.endings import Log
 from support.harness import World, http, run, settle, start, tasks_left
 from support.internals import APP_EXIT_TIMEOUT, InFlight, PingScheduler
 
-from keepalive import KeepaliveMiddleware, Policy
+from keepalive import AbortController, KeepaliveMiddleware, Policy
 
 
 class Lifespan:
@@ -122,8 +122,21 @@ def test_it_waits_for_all_of_them(backend):
 
 
 @pytest.mark.parametrize("backend", ["asyncio"])  # on trio a shield keeps the whole run
-def test_it_does_not_wait_forever(backend):
+@pytest.mark.parametrize(
+    ("aborted_at", "when"),
+    [
+        (None, 25 + 2 * APP_EXIT_TIMEOUT),
+        (17, 22 + 2 * APP_EXIT_TIMEOUT),
+        (14, 19 + 2 * APP_EXIT_TIMEOUT),
+        (12, 20),  # the time was over before
+        (5, 20),
+    ],
+)
+def test_it_does_not_wait_forever(backend, aborted_at, when):
+    """The time counts from the drain's beginning: a server may wait before it shuts down."""
+
     async def main():
+        controller = AbortController()
         lifespan, world = Lifespan(), World()
         released = anyio.Event()
 
@@ -140,13 +153,19 @@ def test_it_does_not_wait_forever(backend):
                     except BaseException:
                         continue
 
-        middleware = KeepaliveMiddleware(app, drain=5)
+        async def abort():
+            await world.sleep_until(aborted_at)
+            controller.abort()
+
+        middleware = KeepaliveMiddleware(app, drain=5, abort=controller.signal)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(middleware, http(), world.receive, world.send)
+            if aborted_at is not None:
+                tasks.start_soon(abort)
             await middleware({"type": "lifespan"}, lifespan.receive, None)
         return lifespan.received[2]
 
-    assert run(backend, main) == 25 + 2 * APP_EXIT_TIMEOUT
+    assert run(backend, main) == when
 
 
 def test_the_longest_drain_of_the_open_streams_counts(backend):
@@ -303,19 +322,20 @@ def test_a_stream_that_opens_during_a_shutdown_is_shut_down_at_once(backend):
 
 class InFlightRequest:
     def shut_down(self):
-        """Do nothing."""
+        """Return when its drain is over: it began at once."""
+        return PingScheduler.current().time() + 5
 
 
 def test_requests_that_come_during_the_wait_are_waited_for(backend):
     async def main():
         scheduler, in_flight = PingScheduler.current(), InFlight()
         first, second = InFlightRequest(), InFlightRequest()
-        in_flight.add(scheduler, first, 5)
+        in_flight.add(scheduler, first)
 
         async def replace():
             await anyio.sleep(1)
             in_flight.discard(scheduler, first)
-            in_flight.add(scheduler, second, 5)
+            in_flight.add(scheduler, second)
             await anyio.sleep(1)
             in_flight.discard(scheduler, second)
             in_flight.discard(scheduler, second)
