@@ -212,8 +212,9 @@ class Terminator:
         if self._observed.is_listening:
             # One turn of the event loop, so that a busy app does not block it. Shielded from
             # the app's cancel scopes, so that their cancellation is not delivered in a send,
-            # where it never is on a server that discards.
-            return cancel_shielded_checkpoint
+            # where it never is on a server that discards. Unless the app has been cancelled:
+            # a task of the app that does nothing but send would never notice.
+            return checkpoint if self._app_cancelled else cancel_shielded_checkpoint
         return partial(_raise_disconnected, self._responder.reason)
 
     # Hooks: what happens to the stream

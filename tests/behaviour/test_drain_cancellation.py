@@ -6,8 +6,20 @@ import threading
 
 import anyio
 import pytest
-from support.endings import BYE, CANCELLED, FAREWELL, aborted
-from support.harness import END, PING, START, World, http, run, settle, start
+import trio
+from support.endings import BYE, CANCELLED, FAREWELL, X, aborted
+from support.harness import (
+    END,
+    PING,
+    START,
+    World,
+    asyncio_running,
+    body,
+    http,
+    run,
+    settle,
+    start,
+)
 from support.internals import APP_EXIT_TIMEOUT
 
 from keepalive import AbortController, KeepaliveMiddleware
@@ -58,6 +70,42 @@ def test_an_app_that_survives_its_cancellation_may_return(backend, log):
 
     aborted(backend, log, [(1, survive)])
     assert log == [(25 + APP_EXIT_TIMEOUT, "survived")]
+
+
+def test_a_task_that_only_sends_is_cancelled_with_its_app(backend, log):
+    """As a Starlette response without an `await`, whose client does not read."""
+
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 10**6 if message.get("body") == X else 0
+
+    async def feed(send):
+        try:
+            for _ in range(1000):  # a real one has no end
+                await send(body(X))
+                pass_time(0.01)
+            log.add("not cancelled")
+        finally:
+            log.add("left")
+
+    async def respond(scope, receive, send):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(feed, send)
+            await log.listen(scope, receive, send)
+            tasks.cancel_scope.cancel()
+
+    aborted(backend, log, [(1, respond)], prepare=prepare)
+    (_, notified), (left_at, left) = log
+    assert (notified, left) == ("http.disconnect", "left")
+    assert left_at == pytest.approx(25 + APP_EXIT_TIMEOUT, abs=0.1)
+
+
+def pass_time(seconds):
+    """Let the virtual clock go on, as it does not while a task always has something to do."""
+    if asyncio_running():
+        asyncio.get_running_loop()._jumping.now += seconds
+    else:
+        trio.lowlevel.current_clock().jump(seconds)
 
 
 @pytest.mark.parametrize("when", [22, 25.2, 25 + APP_EXIT_TIMEOUT])
