@@ -54,7 +54,7 @@ class InFlight:
         requests = self._loops.get(scheduler)
         if requests is None:
             requests = self._loops[scheduler] = _Requests()
-        requests.waited_for.add(request)
+        requests.waited_for[request] = None
         if requests.shutting_down:
             request.shut_down()
 
@@ -62,7 +62,7 @@ class InFlight:
         """Forget a request. An unknown one is ignored."""
         requests = self._loops.get(scheduler)
         if requests is not None and request in requests.waited_for:
-            requests.waited_for.remove(request)
+            del requests.waited_for[request]
             if not requests.waited_for:
                 requests.empty.abort()
 
@@ -101,7 +101,8 @@ class _Requests:
     __slots__ = ("empty", "shutting_down", "waited_for")
 
     def __init__(self) -> None:
-        self.waited_for = weakref.WeakSet[DrainingRequest]()
+        # A set in the order of insertion: the last stream that is stopped gets the full drain.
+        self.waited_for = weakref.WeakKeyDictionary[DrainingRequest, None]()
         self.empty = AbortController()
         self.shutting_down = False
 
