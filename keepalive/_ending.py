@@ -130,8 +130,9 @@ class Terminator:
     """Until when an app that was notified of the disconnect may still send."""
     _late_send_at: float = -inf
     """When the app last called `send` after the end."""
-    _drain_began: float = inf
-    """When the stream was given the time that `drain` is."""
+    _is_draining: bool = False
+    _shutdown_began: float = inf
+    """When all streams were stopped: by the signal of all, or by the server."""
     _is_shutting_down: bool = False
     _shutdown_callback: WeakCallback | None = None
     """On the middleware's stop signal, once the pings have stopped for another reason."""
@@ -237,7 +238,7 @@ class Terminator:
 
     def _rejected(self) -> None:
         self.state = IDLE
-        self._drain_began = inf
+        self._is_draining = False
         self.hooks.after_send = self.hooks.silence = None
         self.connection.state = connections.DIRECT
         self._forget()
@@ -266,7 +267,7 @@ class Terminator:
     def _must_exit(self) -> bool:
         """Whether a shutdown or an abort still waits for an app whose client is gone."""
         reason, stop_signal = self._responder.reason, self._responder.config.stop_signal
-        stopping = self._drain_began < inf or reason in _DRAINED or stop_signal.aborted
+        stopping = self._is_draining or reason in _DRAINED or stop_signal.aborted
         return stopping and self._policy.drain is not None
 
     def closed(self) -> None:
@@ -296,7 +297,8 @@ class Terminator:
     def shut_down(self) -> float:
         """Stop the stream: the server of its event loop is shutting down.
 
-        Returns when its drain is over, in loop time. The stream must have a `drain`.
+        Returns until when an app may take, in loop time: `drain` seconds from when all streams
+        were stopped, which may have been before. The stream must have a `drain`.
         """
         self._is_shutting_down = True
         live = self._live
@@ -304,7 +306,7 @@ class Terminator:
             live.context.run(live.stop, StopReason.SHUTDOWN)
         else:
             self._drain()
-        began = min(self._drain_began, live.scheduler.time())  # it has not, if all is sent
+        began = min(self._shutdown_began, live.scheduler.time())
         return began + cast("float", self._policy.drain)
 
     def _on_shutdown(self) -> None:
@@ -314,16 +316,20 @@ class Terminator:
 
     def _drain(self) -> None:
         drain, live = self._policy.drain, self._responder.live
-        if drain is None or live is None or live.is_complete or self._drain_began < inf:
+        if drain is None or live is None:
             return
-        self._drain_began = now = live.scheduler.time()
+        now, stop_signal = live.scheduler.time(), self._responder.config.stop_signal
+        is_shutdown = stop_signal.aborted or self._is_shutting_down
+        if is_shutdown:
+            self._shutdown_began = min(self._shutdown_began, now)
+        if live.is_complete or self._is_draining:
+            return
+        self._is_draining = True
         # A stream that stops alone gets the full time; so does one whose app has used its
         # signal, since it may be about to end by itself.
         streams = len(live.scheduler) - self._responder.scheduled_outers
         alone = streams == 0 or self._responder.is_app_watching
-        stop_signal = self._responder.config.stop_signal
-        spread = (stop_signal.aborted or self._is_shutting_down) and not alone
-        self._end_at(drain_deadline(drain, now, spread=spread))
+        self._end_at(drain_deadline(drain, now, spread=is_shutdown and not alone))
 
     def _end_at(self, when: float) -> None:
         """End the stream at that time, or earlier if that is already planned."""

@@ -23,7 +23,10 @@ class DrainingRequest(Protocol):
     """A request that a shutdown waits for."""
 
     def shut_down(self) -> float:
-        """Start its drain, unless that has begun. Returns when it is over, in loop time."""
+        """Start its drain, unless that has begun.
+
+        Returns when the drain is over, in loop time, if it began with the shutdown.
+        """
         ...
 
 
@@ -56,7 +59,7 @@ class InFlight:
             requests = self._loops[scheduler] = _Requests()
         requests.waited_for[request] = None
         if requests.shutting_down:
-            request.shut_down()
+            requests.shut_down_one(request)
 
     def discard(self, scheduler: PingScheduler, request: DrainingRequest) -> None:
         """Forget a request. An unknown one is ignored."""
@@ -98,23 +101,29 @@ class InFlight:
 class _Requests:
     """The requests in flight of one event loop."""
 
-    __slots__ = ("empty", "shutting_down", "waited_for")
+    __slots__ = ("empty", "shutting_down", "waited_for", "waits_until")
 
     def __init__(self) -> None:
         # A set in the order of insertion: the last stream that is stopped gets the full drain.
         self.waited_for = weakref.WeakKeyDictionary[DrainingRequest, None]()
         self.empty = AbortController()
         self.shutting_down = False
+        self.waits_until = 0.0  # in loop time
 
     async def shut_down(self, scheduler: PingScheduler) -> None:
         self.shutting_down = True
         try:
-            last = max((each.shut_down() for each in [*self.waited_for]), default=0.0)
-            limit = last + 2 * APP_EXIT_TIMEOUT - scheduler.time()
-            with anyio.move_on_after(max(limit, 0)):
-                await self._wait()
+            for request in [*self.waited_for]:
+                self.shut_down_one(request)
+            while self.waited_for and (left := self.waits_until - scheduler.time()) > 0:
+                with anyio.move_on_after(left):
+                    await self._wait()
         finally:
             self.shutting_down = False
+
+    def shut_down_one(self, request: DrainingRequest) -> None:
+        limit = request.shut_down() + 2 * APP_EXIT_TIMEOUT
+        self.waits_until = max(self.waits_until, limit)
 
     async def _wait(self) -> None:
         while self.waited_for:

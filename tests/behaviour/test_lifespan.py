@@ -1,5 +1,7 @@
 """The server's own end: `lifespan.shutdown` waits for streams that drain."""
 
+import itertools
+
 import anyio
 import pytest
 from support.endings import Log
@@ -166,6 +168,66 @@ def test_it_does_not_wait_forever(backend, aborted_at, when):
         return lifespan.received[2]
 
     assert run(backend, main) == when
+
+
+def test_a_stream_that_was_aborted_alone_before_is_given_the_whole_time(backend):
+    """Its app was notified long ago, and cleans up: hypercorn and daphne wait for nothing."""
+    own = AbortController()
+
+    async def clean_up_for_long(log, scope, receive, send):
+        await log.world.sleep_until(10)
+        own.abort()
+        await log.listen(scope, receive, send)
+        await log.world.sleep_until(26)
+
+    assert serve(backend, [clean_up_for_long], drain=5, abort=lambda _: own.signal) == 26
+
+
+@pytest.mark.parametrize("backend", ["asyncio"])  # on trio a shield keeps the whole run
+def test_a_stream_that_opens_during_the_wait_is_given_the_whole_time(backend):
+    controller, released = AbortController(), anyio.Event()
+
+    async def stuck(log, scope, receive, send):
+        await log.world.sleep_until(14)
+        controller.abort()
+        with anyio.CancelScope(shield=True):
+            while not released.is_set():
+                try:
+                    await anyio.sleep(1)
+                except BaseException:
+                    continue
+
+    async def late(log, scope, receive, send):
+        await log.listen(scope, receive, send)
+        await log.world.sleep_until(25.75)
+        released.set()
+
+    def make(app, **options):
+        middleware, streams = KeepaliveMiddleware(app, **options), itertools.count()
+
+        async def delayed(scope, receive, send):
+            if scope["type"] == "http" and next(streams) == 1:
+                await anyio.sleep(20.5)
+            await middleware(scope, receive, send)
+
+        return delayed
+
+    acts = [stuck, late]
+    told = serve(backend, acts, make=make, drain=5, abort=controller.signal)
+    assert told == 26
+
+
+def test_the_stream_that_was_opened_last_is_given_the_whole_drain(backend):
+    ended_at = []
+
+    async def note(log, scope, receive, send):
+        ended_at.append(None)
+        number = len(ended_at) - 1
+        await log.listen(scope, receive, send)
+        ended_at[number] = log.world.now()
+
+    serve(backend, [note, note, note], drain=5)
+    assert max(ended_at[:2]) < ended_at[2] == 25
 
 
 def test_the_longest_drain_of_the_open_streams_counts(backend):
