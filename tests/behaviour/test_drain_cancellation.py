@@ -97,7 +97,8 @@ def test_a_task_that_only_sends_is_cancelled_with_its_app(backend, log):
     aborted(backend, log, [(1, respond)], prepare=prepare)
     (_, notified), (left_at, left) = log
     assert (notified, left) == ("http.disconnect", "left")
-    assert left_at == pytest.approx(25 + APP_EXIT_TIMEOUT, abs=0.1)
+    # On trio, the task may already notice the cancellation of its group in the blocked send.
+    assert 25 < left_at < 25.1 + APP_EXIT_TIMEOUT
 
 
 def pass_time(seconds):

@@ -25,11 +25,11 @@ def interval_of(name):
 
 
 class Example:
-    """A running example; `silence` is a little more than its interval."""
+    """A running example; `silence` is one and a half times its interval."""
 
     def __init__(self, name, folder: Path):
         folder.mkdir()
-        self.silence = 1.2 * interval_of(name)
+        self.silence = 1.5 * interval_of(name)
         self.server = Server(folder, f"{name}:app", EXAMPLES)
 
     def read(self, path, *, silent=True):
