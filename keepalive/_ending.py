@@ -133,7 +133,6 @@ class Terminator:
     _is_draining: bool = False
     _shutdown_began: float = inf
     """When all streams were stopped: by the signal of all, or by the server."""
-    _is_shutting_down: bool = False
     _shutdown_callback: WeakCallback | None = None
     """On the middleware's stop signal, once the pings have stopped for another reason."""
     _cancel_timer: Cancel = do_nothing
@@ -300,14 +299,13 @@ class Terminator:
         Returns until when an app may take, in loop time: `drain` seconds from when all streams
         were stopped, which may have been before. The stream must have a `drain`.
         """
-        self._is_shutting_down = True
         live = self._live
+        self._shutdown_began = min(self._shutdown_began, live.scheduler.time())
         if self._responder.reason is None:
             live.context.run(live.stop, StopReason.SHUTDOWN)
         else:
             self._drain()
-        began = min(self._shutdown_began, live.scheduler.time())
-        return began + cast("float", self._policy.drain)
+        return self._shutdown_began + cast("float", self._policy.drain)
 
     def _on_shutdown(self) -> None:
         """Drain at a shutdown that comes after the pings have stopped. From any thread."""
@@ -318,9 +316,8 @@ class Terminator:
         drain, live = self._policy.drain, self._responder.live
         if drain is None or live is None:
             return
-        now, stop_signal = live.scheduler.time(), self._responder.config.stop_signal
-        is_shutdown = stop_signal.aborted or self._is_shutting_down
-        if is_shutdown:
+        now = live.scheduler.time()
+        if self._responder.config.stop_signal.aborted:
             self._shutdown_began = min(self._shutdown_began, now)
         if live.is_complete or self._is_draining:
             return
@@ -329,6 +326,7 @@ class Terminator:
         # signal, since it may be about to end by itself.
         streams = len(live.scheduler) - self._responder.scheduled_outers
         alone = streams == 0 or self._responder.is_app_watching
+        is_shutdown = self._shutdown_began < inf
         self._end_at(drain_deadline(drain, now, spread=is_shutdown and not alone))
 
     def _end_at(self, when: float) -> None:

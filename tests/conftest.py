@@ -6,6 +6,7 @@ Every test that takes a `backend` runs on asyncio and on trio.
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,10 @@ def freeze_heap() -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give tests that are slow more time than others."""
+    """Mark tests on trio, and give tests that are slow more time than others."""
+    callspec: Any = getattr(item, "callspec", None)
+    if callspec is not None and callspec.params.get("backend") == "trio":
+        item.add_marker(pytest.mark.trio)
     if any(folder in item.path.parents for folder in ALL_SLOW):
         item.add_marker(pytest.mark.slow)
     takes_long = item.get_closest_marker("slow") or item.get_closest_marker("real")
