@@ -296,7 +296,7 @@ class Terminator:
     def shut_down(self) -> float:
         """Stop the stream: the server of its event loop is shutting down.
 
-        Returns until when an app may take, in loop time: `drain` seconds from when all streams
+        Returns when the time for this is over, in loop time: `drain` seconds after all streams
         were stopped, which may have been before. The stream must have a `drain`.
         """
         live = self._live

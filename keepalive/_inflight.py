@@ -25,7 +25,8 @@ class DrainingRequest(Protocol):
     def shut_down(self) -> float:
         """Start its drain, unless that has begun.
 
-        Returns when the drain is over, in loop time, if it began with the shutdown.
+        Returns when the drain is over, in loop time. It counts from when all streams were
+        stopped: a stream that was stopped alone before gets the whole time.
         """
         ...
 
@@ -104,7 +105,8 @@ class _Requests:
     __slots__ = ("empty", "shutting_down", "waited_for", "waits_until")
 
     def __init__(self) -> None:
-        # A set in the order of insertion: the last stream that is stopped gets the full drain.
+        # A dictionary as a set that keeps its order: the stream that is stopped last is given
+        # the whole drain, and that is the one that was opened last.
         self.waited_for = weakref.WeakKeyDictionary[DrainingRequest, None]()
         self.empty = AbortController()
         self.shutting_down = False

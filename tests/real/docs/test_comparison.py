@@ -11,6 +11,7 @@ from unittest.mock import patch
 import anyio
 import pytest
 from real import parts
+from real.frameworks.mcp_client import metadata
 from support.harness import BACKENDS, END, START, World, http, run
 
 from keepalive import KeepaliveMiddleware, Ping
@@ -172,13 +173,7 @@ def mcp_server():
 
 def mcp_call(version, reports):
     """Return the scope and the body of a call of that tool."""
-    own = "io.modelcontextprotocol/"
-    meta = {
-        "progressToken": 1,
-        f"{own}protocolVersion": version,
-        f"{own}clientInfo": {"name": "tests", "version": "0"},
-        f"{own}clientCapabilities": {},
-    }
+    meta = metadata(version)
     params = {"name": "work", "arguments": {"reports": reports}, "_meta": meta}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     headers = {

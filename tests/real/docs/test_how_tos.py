@@ -9,7 +9,7 @@ import pytest
 from real import parts
 from real.browsers.engines import CHROMIUM
 from real.docs.how_tos import FOLDER, QUICKLY, HowTo, listening
-from real.frameworks.mcp_client import HEADERS, NEWER, VERSION, message
+from real.frameworks.mcp_client import HEADERS, NEWER, VERSION, message, metadata
 from real.http_clients import PING, complaints, parsed, split_pings
 from real.processes import PATIENCE, running
 
@@ -123,15 +123,8 @@ def test_a_call_of_an_mcp_tool_is_kept_alive_by_the_newer_protocol(tmp_path):
     page = HowTo("mcp")
     page.need()
     assert f"of {NEWER}" in page.text
-    own = "io.modelcontextprotocol/"
-    meta = {
-        "progressToken": 1,
-        f"{own}protocolVersion": NEWER,
-        f"{own}clientInfo": {"name": "tests", "version": "0"},
-        f"{own}clientCapabilities": {},
-    }
     headers = {"Mcp-Protocol-Version": NEWER, "Mcp-Method": "tools/call", "Mcp-Name": "think"}
-    call = message("tools/call", 1, name="think", arguments={}, _meta=meta)
+    call = message("tools/call", 1, name="think", arguments={}, _meta=metadata())
     with page.running(tmp_path) as process:
         assert b"notifications/progress" in called(process, headers, call)
 

@@ -50,6 +50,17 @@ def ask(server: Served, variant: str, path: str) -> Reading:
     return Reading(server, variant, PATH, headers, call, token)
 
 
+def metadata(version: str = NEWER) -> dict[str, object]:
+    """Return what every call of a protocol without sessions says of its client."""
+    own = "io.modelcontextprotocol/"
+    return {
+        "progressToken": 1,
+        f"{own}protocolVersion": version,
+        f"{own}clientInfo": {"name": "tests", "version": "0"},
+        f"{own}clientCapabilities": {},
+    }
+
+
 def ask_without_session(server: Served, variant: str, path: str) -> Reading:
     """Ask for the same by the newer protocol, which has no sessions."""
     headers, token = HEADERS | {"Mcp-Protocol-Version": NEWER}, uuid.uuid4().hex
@@ -58,14 +69,8 @@ def ask_without_session(server: Served, variant: str, path: str) -> Reading:
         note = message("notifications/cancelled", requestId=1)
         return Reading(server, variant, PATH, headers, note, token)
     headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "slow"}
-    own = "io.modelcontextprotocol/"
-    meta = {
-        "progressToken": 1,
-        f"{own}protocolVersion": NEWER,
-        f"{own}clientInfo": {"name": "tests", "version": "0"},
-        f"{own}clientCapabilities": {},
-    }
-    call = message("tools/call", 2, name="slow", arguments={"token": token}, _meta=meta)
+    arguments = {"token": token}
+    call = message("tools/call", 2, name="slow", arguments=arguments, _meta=metadata())
     return Reading(server, variant, PATH, headers, call, token)
 
 

@@ -69,7 +69,7 @@ class Gradio:
         wanted = {"kind": kind, **facts}.items()
         return sum(wanted <= json.loads(line).items() for line in lines)
 
-    def hearts(self, path):
+    def heartbeat_streams(self, path):
         """Return how many heartbeat streams the middleware has seen, on a path."""
         start = f'"path": "/{path}/gradio_api/heartbeat/'
         lines = self._journal.read_text(encoding="utf-8").splitlines()
@@ -211,11 +211,11 @@ def call(server, path):
     """Call the function with Gradio's client; return what it gets."""
     from gradio_client import Client
 
-    token, before = uuid.uuid4().hex, server.hearts(path)
+    token, before = uuid.uuid4().hex, server.heartbeat_streams(path)
     client = Client(server.process.url(f"/{path}/"), verbose=False, analytics_enabled=False)
     try:
         if path != "excluded":
-            wait_for(lambda: server.hearts(path) > before, "the client's heartbeat")
+            wait_for(lambda: server.heartbeat_streams(path) > before, "the client's heartbeat")
         job = client.submit(token, api_name="/name")
         pings = None if path == "excluded" else f"/{path}/gradio_api/queue/data"
         if path != "default":
@@ -255,7 +255,7 @@ RESULT = "document.querySelectorAll('textarea')[1].value"
 
 @pytest.mark.parametrize("path", COLUMNS)
 def test_what_its_page_shows(server, chromium, path):
-    token, before = uuid.uuid4().hex, server.hearts(path)
+    token, before = uuid.uuid4().hex, server.heartbeat_streams(path)
     with chromium.open("about:blank") as tab:
         tab.do(lambda page: page.route(re.compile("^https:"), lambda route: route.abort()))
         tab.do(lambda page: page.goto(server.process.url(f"/{path}/")))
@@ -267,7 +267,7 @@ def test_what_its_page_shows(server, chromium, path):
         server.wait(1, "over", token=token, how="completed")
         tab.wait_for(f"{RESULT} === '{EVENTS[-1]}'")
         if path != "excluded":
-            assert server.hearts(path) > before
+            assert server.heartbeat_streams(path) > before
     BOOK.hold(TABLE, PAGE, COLUMNS[path], COMPLETE, *PARTS, "program:chromium")
 
 
@@ -282,21 +282,21 @@ def test_what_is_no_stream_is_unchanged(server):
 
 @contextmanager
 def page_open(server, path):
-    """Have the streams of an open page: that of the queue, and the heartbeat."""
+    """Open the streams of a page: that of the queue, and the heartbeat."""
     with closing(Stream(server, path)) as stream:
-        heart, response = server.ask("GET", f"/{path}/gradio_api/heartbeat/{stream.token}")
-        with closing(heart):
+        heartbeat, response = server.ask("GET", f"/{path}/gradio_api/heartbeat/{stream.token}")
+        with closing(heartbeat):
             server.wait(1, "silent", token=stream.token)
             yield stream, response
 
 
 def test_on_shutdown_both_streams_end(tmp_path):
     need(*PARTS)
-    with serving(tmp_path) as server, page_open(server, "kept") as (stream, heart):
+    with serving(tmp_path) as server, page_open(server, "kept") as (stream, heartbeat):
         server.process.process.send_signal(signal.SIGTERM)
         assert server.process.gone_within(PATIENCE), server.process.log
         stream.read()
-        heart.read()  # raises if the response is not complete
+        heartbeat.read()  # raises if the response is not complete
         messages(stream.body)
         assert server.count("StreamEnded", reason="shutdown") == 2
         assert complaints(server.process.log) == []
@@ -305,13 +305,13 @@ def test_on_shutdown_both_streams_end(tmp_path):
 
 def test_on_shutdown_the_server_waits_for_the_heartbeat_of_an_excluded_route(tmp_path):
     need(*PARTS)
-    with serving(tmp_path) as server, page_open(server, "excluded") as (stream, heart):
+    with serving(tmp_path) as server, page_open(server, "excluded") as (stream, heartbeat):
         server.open_all(stream.token)
         stream.read()
         server.process.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "Waiting for connections" in server.process.log, "the shutdown")
         for _ in range(3):
-            assert heart.read1()
+            assert heartbeat.read1()
         assert not server.process.gone_within(0)
     BOOK.hold(TABLE, SHUTDOWN, COLUMNS["excluded"], "server waits", *PARTS)
 
