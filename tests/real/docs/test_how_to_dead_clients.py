@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
-from real.processes import EXAMPLES, PATH, running, wait_for
+from real.processes import EXAMPLES, PATH, Process, running, wait_for
 
 pytestmark = [
     pytest.mark.real,
@@ -114,15 +115,26 @@ def test_the_page_has_a_program_for_each_server():
     assert list(programs()) == ["uvicorn", "uvicorn, workers", "hypercorn", "daphne"]
 
 
-@pytest.mark.parametrize("name", [*programs(), "gunicorn"])
-def test_the_connections_of_a_server_inherit_it(name, tmp_path):
-    with (
-        running(
-            name, lambda port: command(name, tmp_path, "127.0.0.1", port, 30), tmp_path
-        ) as server,
-        urllib.request.urlopen(server.url("/timeouts"), timeout=20) as response,
-    ):
-        assert set(json.load(response)) == {30_000}
+def serve(name: str, folder: Path) -> AbstractContextManager[Process]:
+    """Have a server listen with a timeout of 30 seconds, as the page says."""
+    return running(name, lambda port: command(name, folder, "127.0.0.1", port, 30), folder)
+
+
+def timeouts(server: Process) -> set[int]:
+    """Return the timeouts, in ms, of a new connection and of those open beside it."""
+    with urllib.request.urlopen(server.url("/timeouts"), timeout=20) as response:
+        return set(json.load(response))
+
+
+@pytest.mark.parametrize("name", programs())
+def test_each_connection_of_a_server_inherits_it(name, tmp_path):
+    with serve(name, tmp_path) as server:
+        assert timeouts(server) == {30_000}
+
+
+def test_the_connections_of_gunicorn_inherit_it_once_its_hook_has_run(tmp_path):
+    with serve("gunicorn", tmp_path) as server:
+        wait_for(lambda: timeouts(server) == {30_000}, f"the option, see {server.log}")
 
 
 class Cable:
