@@ -46,7 +46,7 @@ def cancellable(timeout: float | None = None) -> "CancellableBlock":
     """Return a context manager whose `cancel` cancels the code in it; on asyncio once.
 
     The code after the block runs on as usual; `cancel_called` tells whether the block was
-    cancelled. `cancel` is to be called in the loop's thread, and not by the task itself.
+    cancelled. `cancel` is to be called in the loop's thread.
 
     Args:
         timeout: Seconds after which the block is cancelled; `None`: never.
@@ -147,6 +147,13 @@ class AsyncioLoop:
         self._tasks.pop(task)()
 
 
+def _current_task() -> "asyncio.Task[Any] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop is running
+        return None
+
+
 class _Block:
     """A block of code within a task that is cancelled once, as by `asyncio.timeout`.
 
@@ -154,11 +161,11 @@ class _Block:
     could not await anything, and a send that is slow to be cancelled would be a busy loop.
     """
 
-    __slots__ = ("_before", "_task", "_timeout", "_timer", "cancel_called")
+    __slots__ = ("_before", "_handle", "_task", "_timeout", "cancel_called")
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
-        self._timer: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None  # of a cancellation that is to come
         self._task: asyncio.Task[Any] | None = None  # while the block runs
         self.cancel_called = False
 
@@ -167,19 +174,31 @@ class _Block:
         self._before = task.cancelling()
         if self._timeout is not None:
             loop = asyncio.get_running_loop()  # granian's own kind of task has no `get_loop`
-            self._timer = loop.call_later(self._timeout, self.cancel)
+            self._handle = loop.call_later(self._timeout, self.cancel)
 
     def cancel(self) -> None:
-        if self._task is not None and not self.cancel_called:
-            self.cancel_called = True
-            self._task.cancel("the stream has been ended")
+        if self._task is None or self.cancel_called:
+            return
+        self.cancel_called = True
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._task is _current_task():
+            # It would be cancelled in its next `await`, which may come after the block.
+            self._handle = asyncio.get_running_loop().call_soon(self._deliver)
+        else:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        self._handle = None
+        cast("asyncio.Task[Any]", self._task).cancel("the stream has been ended")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: object
     ) -> bool:
-        if self._timer is not None:
-            self._timer.cancel()
         task, self._task = self._task, None
+        if self._handle is not None:  # no cancellation has been delivered
+            self._handle.cancel()
+            return False
         if task is None or not self.cancel_called:
             return False
         # Others may have cancelled the task as well.

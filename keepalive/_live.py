@@ -724,13 +724,13 @@ class LiveStream(BoundaryTracker):
         try:
             await self.wait_turn()
             await self._pass(message)
+            hooks = self._request.hooks
+            if hooks is not None and hooks.discard is not None:
+                raise ClientDisconnected.after(self._request.reason)
             self.bytes_sent += len(message["body"])
             await self._call_after_send()
         finally:
             self._resume_silence(is_data=False)
-        hooks = self._request.hooks
-        if hooks is not None and hooks.discard is not None:
-            raise ClientDisconnected.after(self._request.reason)
 
     def _sent(self) -> None:
         self._state = IDLE

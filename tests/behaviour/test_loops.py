@@ -188,6 +188,39 @@ def test_a_block_is_cancelled_once():
     assert run("asyncio", main) == (1, True, 0)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 5])
+def test_a_block_that_its_own_task_cancels_cancels_nothing_after_it(backend, turns):
+    """Until Python 3.13, `uncancel` leaves a cancellation that has not been delivered."""
+
+    async def main():
+        waited, block = 0, cancellable(timeout=0.5)
+        with block:
+            block.cancel()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+                waited += 1
+        await anyio.sleep(1)
+        return waited < turns, block.cancel_called
+
+    assert run(backend, main) == (turns > 0, True)
+
+
+def test_a_block_can_be_cancelled_while_its_loop_stands_still():
+    """A generator that is closed after its loop may end a stream."""
+
+    async def main():
+        with block:
+            await anyio.sleep_forever()
+
+    loop, block = asyncio.new_event_loop(), cancellable()
+    with contextlib.closing(loop):
+        task = loop.create_task(main())
+        loop.run_until_complete(asyncio.sleep(0))
+        block.cancel()
+        loop.run_until_complete(task)
+    assert block.cancel_called
+
+
 # clocks
 
 

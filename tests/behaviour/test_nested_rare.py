@@ -53,6 +53,45 @@ def test_a_ping_that_is_given_up_while_the_app_stays_is_not_counted(backend, log
     assert not [event for event in nest.events["inner"] if isinstance(event, PingSent)]
 
 
+def test_a_ping_after_which_an_outer_one_ends_the_stream_is_counted(backend, log):
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 1.25 if message.get("body") == PING else 0
+
+    nest = Nest({"drain": 0}, {})
+    at = [(16, nest.stop("outer", "abort"))]
+    world = play(backend, [(1, log.listen)], wrap=nest, prepare=prepare, at=at)
+    assert world.timeline == [(0, START), (16.25, PING), (16.25, bye("outer")), (16.25, END)]
+    assert sum(isinstance(event, PingSent) for event in nest.events["inner"]) == 1
+    assert nest.ended("inner").pings == 1
+
+
+def test_a_ping_that_fails_while_a_middleware_between_ends_the_stream(backend, log):
+    """The failure reaches that one's `Terminator` within its own call to the server."""
+
+    def prepare(world):
+        log.prepare(world)
+        world.slow = lambda message: 1.25 if message.get("body") == PING else 0
+        world.failing = lambda message: OSError() if message.get("body") == PING else None
+
+    async def stay(scope, receive, send):
+        await send(start())  # with the first ping
+        try:
+            await anyio.sleep(5)
+        finally:
+            log.add("cancelled")
+
+    nest = Nest({"drain": 0}, {"first_ping": 0})
+    at = [(1, nest.stop("outer", "abort"))]
+    world = play(
+        backend, [(0, stay)], head=None, prepare=prepare, at=at,
+        wrap=lambda app, **_: KeepaliveMiddleware(nest(app)),
+    )  # fmt: skip
+    assert world.timeline == [(0, START)]
+    assert log == [(2, "cancelled")]
+    assert nest.reasons == (StopReason.ABORTED,) * 2
+
+
 def test_a_farewell_of_an_inner_one_that_takes_long_is_the_only_one(backend, log):
     def prepare(world):
         log.prepare(world)

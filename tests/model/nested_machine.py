@@ -135,7 +135,9 @@ class Nested:
         """An outer one may have added a farewell, or have discarded what this one has sent."""
         farewell = sum(len(data) for _, kind, data in sent if kind == "farewell")
         (size,) = super().possible_sizes(sent)
-        discarded = len(self.handed) if self.of_the_others("send_timeout") else 0
+        last_discarded = self.last_called and not self.ended_by_app
+        may_discard = last_discarded or self.of_the_others("send_timeout")
+        discarded = len(self.handed) if may_discard else 0
         return range(size - farewell, size + discarded + 1)
 
     # Stops

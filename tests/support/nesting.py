@@ -40,10 +40,14 @@ class Nest:
         stop = self.signals[name].abort if how == "abort" else None
         return stop or (lambda: self.layers[name].shutdown())
 
+    def ended(self, name):
+        """Return the event of the end of the stream of one of the two."""
+        (event,) = [each for each in self.events[name] if isinstance(each, StreamEnded)]
+        return event
+
     def reason(self, name):
         """Return why the stream of one of the two has ended."""
-        (event,) = [each for each in self.events[name] if isinstance(each, StreamEnded)]
-        return event.reason
+        return self.ended(name).reason
 
     @property
     def reasons(self):

@@ -197,12 +197,13 @@ def woken_by(stage, event):
     with stage.relay() as relay, stage.page(relay, script=HELD) as page:
         page.tab.evaluate("() => { held = true; }")
         page.wait_for_number("pings", page.number("pings") + 1)  # the last timer is gone
+        before = page.states  # on a slow machine, the stream may have been lost already
         relay.kill()
         wait_for(lambda: relay.swallowed(PING) >= 2 * LIMIT / INTERVAL, "pings that are lost")
-        assert page.states == ["alive"]
+        assert page.states == before
         page.tab.evaluate("() => { held = false; }")
         page.tab.evaluate(f"() => void {event}")
-        wait_for(lambda: page.states == ["alive", "lost", "alive"], "a new connection")
+        wait_for(lambda: page.states == [*before, "lost", "alive"], "a new connection")
         page.wait_for_events(2)
         page.assert_no_event_is_missing()
 
