@@ -106,7 +106,6 @@ def one_stream_is_cut_and_the_other_is_whole(stage):
         # The dropped one has not been restarted by itself.
         assert page.asked_for("/plain/") == 1
         page.plain.press(".start")
-        page.plain.wait_until("open")
         page.plain.wait_until("cut")
         assert_is_cut(page.plain)
         assert page.asked_for("/plain/") == 2
@@ -203,7 +202,6 @@ def a_shutdown_ends_all_streams_with_a_farewell_and_so_does_ctrl_c(stage):
 def an_interval_above_the_limit_keeps_nothing_alive(stage):
     with stage.page() as page:
         page.choose("(too long)")
-        page.plain.wait_until("open")
         page.kept.wait_until("cut")
         page.plain.wait_until("cut")
         assert_is_cut(page.plain)
