@@ -62,8 +62,20 @@ def command(*arguments: str) -> list[str]:
 ENVIRON = os.environ | {"PYTHONPATH": PATH}
 
 
-def call(url: str, *options: str) -> tuple[int, str]:
-    """Return the command's exit status and what it has printed, in one line."""
+def call(url: str, *options: str, verdict: str = "") -> tuple[int, str]:
+    """Return the command's exit status and what it has printed, in one line.
+
+    Verdicts are about times, and on a busy machine each program may be late. So the command is
+    run up to three times, until its output matches the pattern `verdict`.
+    """
+    for _ in range(3):
+        status, text = call_once(url, *options)
+        if re.search(verdict, text):
+            return status, text
+    pytest.fail(f"{verdict!r} is not in {text}")
+
+
+def call_once(url: str, *options: str) -> tuple[int, str]:
     done = subprocess.run(
         command(*options, url),
         env=ENVIRON,
@@ -90,9 +102,9 @@ def call(url: str, *options: str) -> tuple[int, str]:
     ],
 )
 def test_the_ping_of_a_client(app, client, ping):
-    status, text = call(app.url("/kept/silent"), "--as", client, "--for", "2.2")
+    url, options = app.url("/kept/silent"), ("--as", client, "--for", "2.2")
+    status, text = call(url, *options, verdict=" ok Open for 2.")
     assert f" ping {ping}, " in text
-    assert "ok Open for 2." in text
     assert "x-accel-buffering: no" in text
     assert status == 0
 
@@ -108,8 +120,7 @@ def test_the_ping_of_a_client(app, client, ping):
     ],
 )
 def test_without_a_proxy(app, path, verdict, status):
-    found, text = call(app.url(path), "--for", "2.2")
-    assert verdict in text
+    found, _ = call(app.url(path), "--for", "2.2", verdict=verdict)
     assert found == status
 
 
@@ -175,8 +186,8 @@ ALONE_AND_BEHIND = [
 
 @pytest.mark.parametrize("proxy", ALONE_AND_BEHIND)
 def test_a_stream_that_is_kept_alive(site, proxy):
-    status, text = call(site(proxy, "usual").url("/kept/silent"), "--for", "2.2")
-    assert "ok Open for 2." in text
+    url = site(proxy, "usual").url("/kept/silent")
+    status, text = call(url, "--for", "2.2", verdict=" ok Open for 2.")
     assert "problem" not in text
     assert "note" not in text
     assert status == 0
@@ -185,50 +196,53 @@ def test_a_stream_that_is_kept_alive(site, proxy):
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY], ids=lambda x: x.name)
 def test_an_idle_timeout(site, proxy):
-    status, text = call(site(proxy, "limit").url("/plain/silent"), "--for", "10")
-    found = re.search(r"problem Closed when idle for (\S+) s: an idle timeout. Set", text)
+    verdict = r" problem Closed when idle for (\S+) s: an idle timeout\. Set"
+    url = site(proxy, "limit").url("/plain/silent")
+    status, text = call(url, "--for", "10", verdict=verdict)
+    found = re.search(verdict, text)
     assert LIMIT - EARLY < float(found[1]) < LIMIT + EARLY
     assert status == 1
 
 
 @pytest.mark.parts
 def test_an_idle_timeout_that_looks_like_an_end(site):
-    status, text = call(site(CADDY, "limit").url("/plain/silent"), "--for", "10")
-    assert f"note Ended when idle for {LIMIT} s, perhaps by an idle timeout. Set" in text
+    verdict = rf" note Ended when idle for {LIMIT} s, perhaps by an idle timeout\. Set"
+    url = site(CADDY, "limit").url("/plain/silent")
+    status, _ = call(url, "--for", "10", verdict=verdict)
     assert status == 0
 
 
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
 def test_an_idle_timeout_against_pings(site, proxy):
-    status, text = call(site(proxy, "limit").url("/kept/silent"), "--for", "3.5")
-    assert "ok Open for 3." in text
+    url = site(proxy, "limit").url("/kept/silent")
+    status, _ = call(url, "--for", "3.5", verdict=" ok Open for 3.")
     assert status == 0
 
 
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
 def test_a_timeout_before_the_response_starts(site, proxy):
-    status, text = call(site(proxy, "limit").url("/plain/mute"), "--for", "10")
-    assert f"problem Status 504 after {LIMIT} s. " in text
-    assert "Set start_after" in text
+    verdict = rf" problem Status 504 after {LIMIT} s\. Set start_after"
+    status, _ = call(site(proxy, "limit").url("/plain/mute"), "--for", "10", verdict=verdict)
     assert status == 1
 
 
 @pytest.mark.parts
 def test_a_total_timeout(site):
-    status, text = call(site(VARNISH, "total").url("/kept/silent"), "--for", "10")
-    assert f"problem Closed after {TOTAL} s: a total timeout." in text
+    verdict = rf" problem Closed after {TOTAL} s: a total timeout\."
+    url = site(VARNISH, "total").url("/kept/silent")
+    status, _ = call(url, "--for", "10", verdict=verdict)
     assert status == 1
 
 
 @pytest.mark.parts
 def test_headers_that_wait_for_the_first_byte(site):
-    status, text = call(site(NGINX, "usual").url("/bare/empty"), "--for", "4")
-    assert "ok Open for 4." in text
-    assert "note The headers arrived only with the first data." in text
+    late, early = (site(NGINX, "usual").url(path) for path in ("/bare/empty", "/kept/empty"))
+    verdict = r" ok Open for 4\..* note The headers arrived only with the first data\."
+    status, _ = call(late, "--for", "4", verdict=verdict)
     assert status == 0
-    status, text = call(site(NGINX, "usual").url("/kept/empty"), "--for", "2.2")
+    status, text = call(early, "--for", "2.2", verdict=" ok Open for 2.")
     assert "note" not in text
     assert status == 0
 
@@ -236,9 +250,9 @@ def test_headers_that_wait_for_the_first_byte(site):
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [CADDY, VARNISH], ids=lambda x: x.name)
 def test_pings_that_a_compressor_holds_back(site, proxy):
-    status, text = call(site(proxy, "compression").url("/kept/ending"), "--for", "10")
-    assert "problem Buffered: " in text
-    assert " pings arrived at once. Keep anti_buffering=True" in text
+    verdict = r" problem Buffered: \d pings arrived at once\. Keep anti_buffering=True"
+    url = site(proxy, "compression").url("/kept/ending")
+    status, text = call(url, "--for", "10", verdict=verdict)
     assert "ontent-Encoding: gzip" in text
     assert status == 1
 
@@ -246,11 +260,11 @@ def test_pings_that_a_compressor_holds_back(site, proxy):
 @pytest.mark.parts
 def test_pings_that_nginx_holds_back_to_compress_them(site):
     compressing = site(NGINX, "compression")
-    status, text = call(compressing.url("/bare/ending"), "--for", "10")
-    assert "problem Buffered: 2 pings arrived at once." in text
+    verdict = r" problem Buffered: 2 pings arrived at once\."
+    status, _ = call(compressing.url("/bare/ending"), "--for", "10", verdict=verdict)
     assert status == 1
-    status, text = call(compressing.url("/kept/ending"), "--for", "10")
-    assert "ok Open for 4." in text
+    url = compressing.url("/kept/ending")
+    status, text = call(url, "--for", "10", verdict=" ok Open for 4.")
     assert "ontent-Encoding: gzip" in text
     assert "problem" not in text
     assert status == 0
