@@ -1,5 +1,6 @@
 """The state machine with an app that starts late, perhaps too late."""
 
+import pytest
 from model.early_machine import (
     AskedInBodyMachine,
     AskedInBodyTrioMachine,
@@ -7,6 +8,8 @@ from model.early_machine import (
     EarlyTrioMachine,
 )
 from model.machine import run_machine
+
+pytestmark = pytest.mark.no_cover  # which would make it take three times as long
 
 
 def test_on_asyncio():

@@ -1,6 +1,9 @@
 """App, server, client and owner, played against each other in random order."""
 
+import pytest
 from model.machine import Machine, TrioMachine, run_machine
+
+pytestmark = pytest.mark.no_cover  # which would make it take three times as long
 
 
 def test_on_asyncio():

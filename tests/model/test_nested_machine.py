@@ -1,7 +1,10 @@
 """The state machine with other middlewares around the one that it observes."""
 
+import pytest
 from model.machine import run_machine
 from model.nested_machine import NestedMachine, NestedTrioMachine
+
+pytestmark = pytest.mark.no_cover  # which would make it take three times as long
 
 
 def test_on_asyncio():
