@@ -31,7 +31,7 @@ LONG_ENOUGH = 30.0
 
 FLAVOURS = [("h11", "asyncio"), ("httptools", "uvloop"), ("h11", "uvloop")]
 LAST = ("httptools", "asyncio")
-ALLOWANCE = 11.0
+ALLOWANCE = 30.0
 """Seconds for an app that must be cancelled, the server, and what clients still read."""
 
 OWN_TASKS = 3
