@@ -196,8 +196,7 @@ class Terminator:
         if (live := self._responder.live) is not None:
             self._late_send_at = live.scheduler.time()
             if self._late_send_at >= self._exit_at:
-                # Not now: this is the app's own task, which may end without another await, and
-                # its cancellation would then reach whatever called it.
+                # Not now: this send is still to be discarded like those before.
                 live.scheduler.loop.call_soon(self._cancel_app)
 
     @property
@@ -483,8 +482,8 @@ class Terminator:
         self.hooks.after_send = None
         self.hooks.discard = self.discard_late
         if self._responder.nesting is not None:
-            # Not now: this may be within a send of the app that an inner middleware waits for,
-            # whose cancellation would be delivered after it has returned.
+            # Not now: this may be within a send of an inner middleware, which is yet to count
+            # what it has sent.
             live.scheduler.loop.call_soon(self._responder.disconnect_inners)
 
     def _limit_app(self) -> None:

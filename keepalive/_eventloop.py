@@ -147,11 +147,11 @@ class AsyncioLoop:
         self._tasks.pop(task)()
 
 
-def _current_task() -> "asyncio.Task[Any] | None":
+def _is_in_a_task() -> bool:
     try:
-        return asyncio.current_task()
+        return asyncio.current_task() is not None
     except RuntimeError:  # no event loop is running
-        return None
+        return False
 
 
 class _Block:
@@ -161,11 +161,11 @@ class _Block:
     could not await anything, and a send that is slow to be cancelled would be a busy loop.
     """
 
-    __slots__ = ("_before", "_handle", "_task", "_timeout", "cancel_called")
+    __slots__ = ("_before", "_pending", "_task", "_timeout", "cancel_called")
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
-        self._handle: asyncio.Handle | None = None  # of a cancellation that is to come
+        self._pending: asyncio.Handle | None = None  # the cancellation to come
         self._task: asyncio.Task[Any] | None = None  # while the block runs
         self.cancel_called = False
 
@@ -174,30 +174,31 @@ class _Block:
         self._before = task.cancelling()
         if self._timeout is not None:
             loop = asyncio.get_running_loop()  # granian's own kind of task has no `get_loop`
-            self._handle = loop.call_later(self._timeout, self.cancel)
+            self._pending = loop.call_later(self._timeout, self.cancel)
 
     def cancel(self) -> None:
         if self._task is None or self.cancel_called:
             return
         self.cancel_called = True
-        if self._handle is not None:
-            self._handle.cancel()
-        if self._task is _current_task():
-            # It would be cancelled in its next `await`, which may come after the block.
-            self._handle = asyncio.get_running_loop().call_soon(self._deliver)
+        if self._pending is not None:
+            self._pending.cancel()
+        if _is_in_a_task():
+            # If it is this block's task, or one that it has started eagerly, the cancellation
+            # would be delivered in the next `await`, which may come after the block.
+            self._pending = asyncio.get_running_loop().call_soon(self._deliver)
         else:
             self._deliver()
 
     def _deliver(self) -> None:
-        self._handle = None
+        self._pending = None
         cast("asyncio.Task[Any]", self._task).cancel("the stream has been ended")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: object
     ) -> bool:
         task, self._task = self._task, None
-        if self._handle is not None:  # no cancellation has been delivered
-            self._handle.cancel()
+        if self._pending is not None:  # no cancellation has been delivered
+            self._pending.cancel()
             return False
         if task is None or not self.cancel_called:
             return False

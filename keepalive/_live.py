@@ -716,7 +716,7 @@ class LiveStream(BoundaryTracker):
                 nesting.is_finishing = False
 
     async def _pass_ping(self, message: Message) -> None:
-        """Send a ping of a middleware within this one. One that is discarded is an error.
+        """Send a ping of a middleware within this one. Raises an error if it is discarded.
 
         It ends at the boundary at which it was inserted, so the position stays the same.
         """

@@ -189,8 +189,8 @@ def test_a_block_is_cancelled_once():
 
 
 @pytest.mark.parametrize("turns", [0, 1, 5])
-def test_a_block_that_its_own_task_cancels_cancels_nothing_after_it(backend, turns):
-    """Until Python 3.13, `uncancel` leaves a cancellation that has not been delivered."""
+def test_a_block_cancelled_by_its_own_task_cancels_nothing_after_it(backend, turns):
+    """Before Python 3.13, `uncancel` leaves a cancellation that has not been delivered."""
 
     async def main():
         waited, block = 0, cancellable(timeout=0.5)
@@ -199,14 +199,43 @@ def test_a_block_that_its_own_task_cancels_cancels_nothing_after_it(backend, tur
             for _ in range(turns):
                 await anyio.lowlevel.checkpoint()
                 waited += 1
+        assert backend == "trio" or asyncio.current_task().cancelling() == 0
         await anyio.sleep(1)
         return waited < turns, block.cancel_called
 
     assert run(backend, main) == (turns > 0, True)
 
 
-def test_a_block_can_be_cancelled_while_its_loop_stands_still():
-    """A generator that is closed after its loop may end a stream."""
+def test_a_block_cancelled_by_its_own_task_lets_another_cancellation_through():
+    async def main():
+        task, block = asyncio.current_task(), cancellable()
+        with pytest.raises(asyncio.CancelledError), block:
+            block.cancel()
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await anyio.sleep(1)
+        return block.cancel_called, task.cancelling()
+
+    assert run("asyncio", main) == (True, 1)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
+def test_a_block_cancelled_by_an_eager_task_cancels_nothing_after_it():
+    async def cancel(block):
+        block.cancel()
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        block = cancellable()
+        with block:
+            await asyncio.create_task(cancel(block))
+        await anyio.sleep(1)
+        return block.cancel_called
+
+    assert run("asyncio", main)
+
+
+def test_a_block_can_be_cancelled_while_its_loop_is_not_running():
+    """What is called between two runs of a loop may end a stream."""
 
     async def main():
         with block:

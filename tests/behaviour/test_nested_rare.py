@@ -66,8 +66,8 @@ def test_a_ping_after_which_an_outer_one_ends_the_stream_is_counted(backend, log
     assert nest.ended("inner").pings == 1
 
 
-def test_a_ping_that_fails_while_a_middleware_between_ends_the_stream(backend, log):
-    """The failure reaches that one's `Terminator` within its own call to the server."""
+def test_a_ping_that_fails_while_the_middle_one_of_three_ends_the_stream(backend, log):
+    """The failure reaches the middle one's `Terminator` within its own call to the server."""
 
     def prepare(world):
         log.prepare(world)

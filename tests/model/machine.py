@@ -286,6 +286,7 @@ class Machine(RuleBasedStateMachine):
         self.cancelled_at = None  # the app
         self.notified_at = math.inf
         self.write_failed = self.last_called = False
+        self.last_size = 0  # of the app's last body
         self.only_one = False  # of the sends is to go on
         self.sends_beside = 0
         self.given_up_at = math.inf  # a send that took too long
@@ -420,7 +421,8 @@ class Machine(RuleBasedStateMachine):
     async def pass_on(self, message):
         """Send a message of the app."""
         self.handed += message.get("body", b"")
-        self.last_called |= not message.get("more_body", True)
+        if not message.get("more_body", True):
+            self.last_called, self.last_size = True, len(message["body"])
         self.last_send, was_ended = self.now(), self.has_been_ended
         was_over = self.last_taken or self.notified or math.isfinite(self.given_up_at)
         if not self.app_sends_under_way:

@@ -135,9 +135,10 @@ class Nested:
         """An outer one may have added a farewell, or have discarded what this one has sent."""
         farewell = sum(len(data) for _, kind, data in sent if kind == "farewell")
         (size,) = super().possible_sizes(sent)
-        last_discarded = self.last_called and not self.ended_by_app
-        may_discard = last_discarded or self.of_the_others("send_timeout")
-        discarded = len(self.handed) if may_discard else 0
+        if self.of_the_others("send_timeout"):
+            discarded = len(self.handed)
+        else:
+            discarded = 0 if self.ended_by_app else self.last_size
         return range(size - farewell, size + discarded + 1)
 
     # Stops

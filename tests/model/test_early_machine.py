@@ -9,7 +9,7 @@ from model.early_machine import (
 )
 from model.machine import run_machine
 
-pytestmark = pytest.mark.no_cover  # which would make it take three times as long
+pytestmark = pytest.mark.no_cover  # coverage would make these take three times as long
 
 
 def test_on_asyncio():

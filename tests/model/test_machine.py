@@ -3,7 +3,7 @@
 import pytest
 from model.machine import Machine, TrioMachine, run_machine
 
-pytestmark = pytest.mark.no_cover  # which would make it take three times as long
+pytestmark = pytest.mark.no_cover  # coverage would make these take three times as long
 
 
 def test_on_asyncio():

@@ -4,7 +4,7 @@ import pytest
 from model.machine import run_machine
 from model.nested_machine import NestedMachine, NestedTrioMachine
 
-pytestmark = pytest.mark.no_cover  # which would make it take three times as long
+pytestmark = pytest.mark.no_cover  # coverage would make these take three times as long
 
 
 def test_on_asyncio():

@@ -251,7 +251,7 @@ def by_keyboard_all_of_it_can_be_done(stage):
 
 
 def restart_by_keyboard(page):
-    """Restart the stream from the button after the one that does it."""
+    """Press Restart, from the button after it, and wait for the stream's first ping."""
     page.press_key("Shift+Tab", "Enter")
     page.kept.wait_until("open")
     page.kept.wait_for_pings(1)

@@ -1,4 +1,4 @@
-"""What clients make of streams: many readings in a few processes, all at the same time.
+"""What clients make of streams: many readings in a few processes.
 
 The clients of a family are read in one process, since importing an SDK takes longer than all
 that is read with it.
@@ -21,10 +21,12 @@ from real import parts
 from real.clients.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, VISIBLE, outcome
 from real.processes import PATH, TESTS, Process, running
 
-PATIENCE: Final = 200.0
-"""Seconds until clients that have not read everything are given up: most only import SDKs."""
-AT_ONCE: Final = 4
+PATIENCE: Final = 120.0
+"""Seconds that the clients of a family may take. They spend most of it on importing SDKs."""
+CONCURRENT_FAMILIES: Final = 4
 """Families that read at the same time. More would slow each other down, on two processors."""
+TIMEOUT: Final = 600
+"""Seconds for a test, which may have to wait for all families."""
 UNSET: Final = {"unset": "default ping", "excluded": "route excluded"}
 """Columns, by delivery."""
 
@@ -290,8 +292,10 @@ def _asked(rows: Iterable[Client | Timer | Unset], family: Family) -> list[tuple
 def readings(rows: Iterable[Client | Timer | Unset], folder: Path) -> Iterator[Readings]:
     """Read all that is asked for with the families whose parts are here."""
     rows = list(rows)
-    families = {row.family for row in rows if not parts.missing(*row.family.parts)}
-    with ThreadPoolExecutor(AT_ONCE) as pool, ExitStack() as stack:
+    families = dict.fromkeys(
+        row.family for row in rows if not parts.missing(*row.family.parts)
+    )
+    with ThreadPoolExecutor(CONCURRENT_FAMILIES) as pool, ExitStack() as stack:
         servers = {
             name: stack.enter_context(_server(name, folder))
             for name in sorted({family.app for family in families})

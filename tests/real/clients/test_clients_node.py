@@ -2,7 +2,7 @@
 
 import pytest
 from real.clients import checks
-from real.clients.readings import readings
+from real.clients.readings import TIMEOUT, readings
 from real.clients.rows import (
     ANTHROPIC_NODE,
     GOOGLE_NODE,
@@ -14,7 +14,7 @@ from real.clients.rows import (
     VERCEL,
 )
 
-pytestmark = [pytest.mark.real, pytest.mark.parts]
+pytestmark = [pytest.mark.real, pytest.mark.parts, pytest.mark.timeout(TIMEOUT)]
 
 FAMILIES = (
     NODE,

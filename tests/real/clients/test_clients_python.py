@@ -2,7 +2,7 @@
 
 import pytest
 from real.clients import checks
-from real.clients.readings import Case, Timer, path, readings
+from real.clients.readings import TIMEOUT, Case, Timer, path, readings
 from real.clients.rows import (
     ANTHROPIC,
     GOOGLE,
@@ -17,7 +17,7 @@ from real.clients.rows import (
 )
 from real.parts import need
 
-pytestmark = [pytest.mark.real, pytest.mark.parts]
+pytestmark = [pytest.mark.real, pytest.mark.parts, pytest.mark.timeout(TIMEOUT)]
 
 FAMILIES = (
     SSE,

@@ -2,12 +2,12 @@
 
 import pytest
 from real.clients.pings import INVISIBLE, LISTENED_FOR, PINGS, TITLES, outcome
-from real.clients.readings import path, readings
+from real.clients.readings import TIMEOUT, path, readings
 from real.clients.rows import BARE, UNSET_ROWS, WINDOWS
 from real.compatibility import BOOKS
 from real.parts import need
 
-pytestmark = [pytest.mark.real, pytest.mark.parts]
+pytestmark = [pytest.mark.real, pytest.mark.parts, pytest.mark.timeout(TIMEOUT)]
 
 BOOK = BOOKS["clients"]
 SEEN = "default ping"

@@ -88,7 +88,7 @@ def write(folder: Path, program: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "main.py").write_text(APP)
     listen, when_ready = blocks()
-    (folder / "gunicorn.conf.py").write_text(f"import socket\n{when_ready}")
+    (folder / "gunicorn.conf.py").write_text(when_ready)
     path = folder / "program.py"
     path.write_text(
         f"{IMPORTS}{listen}\nif __name__ == '__main__':\n"
@@ -134,7 +134,7 @@ def test_each_connection_of_a_server_inherits_it(name, tmp_path):
 
 def test_the_connections_of_gunicorn_inherit_it_once_its_hook_has_run(tmp_path):
     with serve("gunicorn", tmp_path) as server:
-        wait_for(lambda: timeouts(server) == {30_000}, f"the option, see {server.log}")
+        wait_for(lambda: timeouts(server) == {30_000}, f"the option, see {tmp_path}")
 
 
 class Cable:

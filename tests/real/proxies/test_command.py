@@ -17,7 +17,7 @@ from real.proxies.configurations import CADDY, HAPROXY, LIMIT, NGINX, PROXIES, T
 
 pytestmark = pytest.mark.real
 PARTS = pytest.mark.parts
-EARLY = 0.4
+ABOUT_LIMIT = r"(1\.[6-9]|2\.[0-4])"
 """Seconds: the limit may be counted from the request, or from a timer a little older."""
 
 
@@ -72,7 +72,8 @@ def call(url: str, *options: str, verdict: str = "") -> tuple[int, str]:
         status, text = call_once(url, *options)
         if re.search(verdict, text):
             return status, text
-    pytest.fail(f"{verdict!r} is not in {text}")
+        print(text)
+    pytest.fail(f"the output does not match {verdict!r}: {text}")
 
 
 def call_once(url: str, *options: str) -> tuple[int, str]:
@@ -103,7 +104,7 @@ def call_once(url: str, *options: str) -> tuple[int, str]:
 )
 def test_the_ping_of_a_client(app, client, ping):
     url, options = app.url("/kept/silent"), ("--as", client, "--for", "2.2")
-    status, text = call(url, *options, verdict=" ok Open for 2.")
+    status, text = call(url, *options, verdict=r" ok Open for 2\.\d s")
     assert f" ping {ping}, " in text
     assert "x-accel-buffering: no" in text
     assert status == 0
@@ -112,11 +113,11 @@ def test_the_ping_of_a_client(app, client, ping):
 @pytest.mark.parametrize(
     ("path", "verdict", "status"),
     [
-        ("/plain/silent", "problem Idle for 2.", 1),
-        ("/plain/talking", "ok Open for 2.", 0),
-        ("/kept/moved", "ok Open for 2.", 0),
-        ("/plain/page", "problem Not a stream: text/html, 6 bytes.", 1),
-        ("/plain/mute", "problem No response after 2.", 1),
+        ("/plain/silent", r" problem Idle for 2\.\d s", 1),
+        ("/plain/talking", r" ok Open for 2\.\d s", 0),
+        ("/kept/moved", r" ok Open for 2\.\d s", 0),
+        ("/plain/page", r" problem Not a stream: text/html, 6 bytes\.", 1),
+        ("/plain/mute", r" problem No response after 2\.\d s", 1),
     ],
 )
 def test_without_a_proxy(app, path, verdict, status):
@@ -187,20 +188,16 @@ ALONE_AND_BEHIND = [
 @pytest.mark.parametrize("proxy", ALONE_AND_BEHIND)
 def test_a_stream_that_is_kept_alive(site, proxy):
     url = site(proxy, "usual").url("/kept/silent")
-    status, text = call(url, "--for", "2.2", verdict=" ok Open for 2.")
-    assert "problem" not in text
-    assert "note" not in text
+    status, _ = call(url, "--for", "2.2", verdict=r" ok Open for 2\.\d s(?!.* note )")
     assert status == 0
 
 
 @pytest.mark.parts
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY], ids=lambda x: x.name)
 def test_an_idle_timeout(site, proxy):
-    verdict = r" problem Closed when idle for (\S+) s: an idle timeout\. Set"
+    verdict = rf" problem Closed when idle for {ABOUT_LIMIT} s: an idle timeout\. Set"
     url = site(proxy, "limit").url("/plain/silent")
-    status, text = call(url, "--for", "10", verdict=verdict)
-    found = re.search(verdict, text)
-    assert LIMIT - EARLY < float(found[1]) < LIMIT + EARLY
+    status, _ = call(url, "--for", "10", verdict=verdict)
     assert status == 1
 
 
@@ -216,7 +213,7 @@ def test_an_idle_timeout_that_looks_like_an_end(site):
 @pytest.mark.parametrize("proxy", [NGINX, HAPROXY, CADDY], ids=lambda x: x.name)
 def test_an_idle_timeout_against_pings(site, proxy):
     url = site(proxy, "limit").url("/kept/silent")
-    status, _ = call(url, "--for", "3.5", verdict=" ok Open for 3.")
+    status, _ = call(url, "--for", "3.5", verdict=r" ok Open for 3\.\d s")
     assert status == 0
 
 
@@ -238,12 +235,12 @@ def test_a_total_timeout(site):
 
 @pytest.mark.parts
 def test_headers_that_wait_for_the_first_byte(site):
-    late, early = (site(NGINX, "usual").url(path) for path in ("/bare/empty", "/kept/empty"))
-    verdict = r" ok Open for 4\..* note The headers arrived only with the first data\."
-    status, _ = call(late, "--for", "4", verdict=verdict)
+    nginx = site(NGINX, "usual")
+    verdict = r" ok Open for 4\.\d s.* note The headers arrived only with the first data\."
+    status, _ = call(nginx.url("/bare/empty"), "--for", "4", verdict=verdict)
     assert status == 0
-    status, text = call(early, "--for", "2.2", verdict=" ok Open for 2.")
-    assert "note" not in text
+    verdict = r" ok Open for 2\.\d s(?!.* note )"
+    status, _ = call(nginx.url("/kept/empty"), "--for", "2.2", verdict=verdict)
     assert status == 0
 
 
@@ -264,7 +261,6 @@ def test_pings_that_nginx_holds_back_to_compress_them(site):
     status, _ = call(compressing.url("/bare/ending"), "--for", "10", verdict=verdict)
     assert status == 1
     url = compressing.url("/kept/ending")
-    status, text = call(url, "--for", "10", verdict=" ok Open for 4.")
+    status, text = call(url, "--for", "10", verdict=r" ok Open for 4\.\d s")
     assert "ontent-Encoding: gzip" in text
-    assert "problem" not in text
     assert status == 0
