@@ -89,9 +89,11 @@ def a_server_that_stood_still_or_was_away_is_found_again(stage):
             page.wait_until("lost")
             server.process.send_signal(signal.SIGCONT)
             page.wait_until("alive")
-            assert page.reasons == ["silent"]
+            silences = page.reasons  # more than one if the server was slow to go on
+            assert set(silences) == {"silent"}
             server.process.send_signal(signal.SIGINT)
-            wait_for(lambda: len(page.reasons) >= 3, "a connection that is refused")
+            least = len(silences) + 2
+            wait_for(lambda: len(page.reasons) >= least, "a connection that is refused")
             assert complaints(server.log) == []
             first.close()
             with serve(stage.folder / "second") as server:
@@ -99,7 +101,7 @@ def a_server_that_stood_still_or_was_away_is_found_again(stage):
                 page.wait_until("alive")
                 page.wait_for_events(2)
                 page.assert_no_event_is_missing()
-                assert set(page.reasons[1:]) == {"ended"}
+                assert set(page.reasons[len(silences) :]) == {"ended"}
                 assert complaints(server.log) == []
 
 
