@@ -196,8 +196,7 @@ class Terminator:
         if (live := self._responder.live) is not None:
             self._late_send_at = live.scheduler.time()
             if self._late_send_at >= self._exit_at:
-                # Not now: this send is still to be discarded like those before.
-                live.scheduler.loop.call_soon(self._cancel_app)
+                self._cancel_app()
 
     @property
     def _observed(self) -> AppActivity:

@@ -116,7 +116,7 @@ def test_the_page_has_a_program_for_each_server():
 
 
 def serve(name: str, folder: Path) -> AbstractContextManager[Process]:
-    """Have a server listen with a timeout of 30 seconds, as the page says."""
+    """Run a server whose listening socket has a timeout of 30 seconds, as the page says."""
     return running(name, lambda port: command(name, folder, "127.0.0.1", port, 30), folder)
 
 
